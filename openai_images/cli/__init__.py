@@ -1,8 +1,8 @@
 """The command line: `openai-images generate`, `edit`, `batch`, `costs`, `models`, `serve`, `studio` and `demo`.
 
-Invariants: results go to stdout, everything else to stderr; exit code 0: all done, 1: something failed (also a stdout
-that cannot be written), 2: usage or configuration, 130: interrupted.
-Must not: import anything heavy before a command runs; show a key, a prompt, base64, or without `--verbose` a traceback.
+Invariants: results go to stdout, everything else to stderr; exit codes: 0 all done, 1 something failed (also a stdout
+that cannot be written), 2 usage or configuration, 130 interrupted.
+Must not: import slow modules before a command runs; show a key, a prompt, base64, or a traceback without `--verbose`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _EXTRAS = {"click": "click", "rich": "rich", "PIL": "Pillow"}
 def main(
     argv: Sequence[str] | None = None, stdout: TextIO | None = None, stderr: TextIO | None = None
 ) -> int:
-    """Run one command and return its exit code; arguments and streams default to the process's own."""
+    """Run one command and return its exit code; arguments and streams default to those of the process."""
     if argv is None:
         prepare_descriptors()
     out, err = ResilientStream(stdout or sys.stdout), ResilientStream(stderr or sys.stderr)

@@ -1,7 +1,7 @@
 """`openai-images batch`: many prompts into one folder; the same command again resumes.
 
-Invariants: plan and cost are printed before anything is sent, an outcome when it is on disk; the first Ctrl-C drains,
-the second cancels; a closed terminal or pipe loses nothing; placeholder images and a model's never share a folder.
+Invariants: plan and cost are printed before anything is sent, an outcome after it is on disk; the first Ctrl-C drains,
+the second cancels; a closed terminal or pipe loses nothing; placeholder images never share a folder with a model's.
 Must not: send anything twice unless an option says so.
 """
 
@@ -81,7 +81,7 @@ class BatchCommand:
         """Report a Ctrl-C before the first request, or a third one."""
         batch = self._batch
         sent = batch is not None and batch.summary.unknown > len(batch.plan.unknown)
-        message = f"interrupted: {'what was sent may be billed' if sent else 'nothing was sent'}"
+        message = f"interrupted: {'requests that were sent may be billed' if sent else 'nothing was sent'}"
         return ErrorReport(error_type="Interrupted", message=message, maybe_billed=sent)
 
     async def _dry_run(self) -> int:
@@ -102,7 +102,7 @@ class BatchCommand:
         interrupts = InterruptHandler(self._on_first_interrupt, lambda: task and task.cancel())
         reject_mixed_folder(self._options.out, local=self._options.local)
         batch = self._new_batch(client, self._options.out)
-        # Signals are handled until the batch is closed: only then it knows what is unknown.
+        # Signals are handled until the batch is closed: only then the unknown requests are known.
         with ExitStack() as signals:
             try:
                 async with batch as self._batch:
@@ -127,7 +127,7 @@ class BatchCommand:
         return error_report.INTERRUPTED if interrupts.count else code
 
     def _new_batch(self, client: ImagesClient, out: str) -> Batch:
-        # Looked up at each call: the display is made after the plan was printed.
+        # The display is looked up at each call, because it is made after the plan was printed.
         return Batch(
             client,
             self._job.items,
@@ -139,7 +139,7 @@ class BatchCommand:
         )
 
     def _print_plan(self, plan: BatchPlan) -> bool:
-        """Print what will be done, and what it may cost; return whether the budget has room for the first request."""
+        """Print the plan and its estimated cost; return whether the budget is enough for the first request."""
         job, options = self._job, self._options
         to_send = set(plan.to_send)
         items = (item for item in job.items if item.key in to_send)
@@ -161,7 +161,7 @@ class BatchCommand:
         if self._batch is not None:
             self._batch.stop()
         if self._options.economy:
-            self._console.print_message("stopping; what is at the provider goes on there", "bold yellow")
+            self._console.print_message("stopping; batches at the provider continue there", "bold yellow")
             return
         number = self._display.progress.in_flight
         several = any((item.request.n or 1) > 1 for item in self._job.items)
@@ -212,7 +212,7 @@ _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 class InterruptHandler:
-    """Calls `stop` in the event loop on the first signal and `abandon` on the second; a third is Python's own."""
+    """Calls `stop` in the event loop on the first signal and `abandon` on the second; Python handles the third."""
 
     def __init__(self, stop: Callable[[], object], abandon: Callable[[], object]) -> None:
         self._steps = (stop, abandon)
@@ -223,7 +223,7 @@ class InterruptHandler:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
-                # A signal that the parent ignores, as nohup does, stays so; None: not a handler of Python.
+                # A signal that the parent process ignores (nohup) stays ignored; None: not a Python handler.
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._previous[number] = signal.signal(number, self._on_signal)
         return self
@@ -235,7 +235,7 @@ class InterruptHandler:
         self.count += 1
         if self.count == len(self._steps):
             self._restore()
-        # A handler runs between any two instructions: the loop calls the step when it is its turn.
+        # A handler may run between any two instructions, so the loop calls the step.
         self._loop.call_soon_threadsafe(self._steps[self.count - 1])
 
     def _restore(self) -> None:

@@ -1,7 +1,7 @@
-"""What the requests of a batch may cost: by model, and together.
+"""Estimates the costs of a batch, by model and in total.
 
-Invariants: an unknown cost is not counted, and reported as unknown; a range is shown where `auto` may become several
-things, else one amount that is at most billed.
+Invariants: an unknown cost is not counted, and reported as unknown; the estimate is a range if `auto` has several
+possible costs, else one amount, the maximum that is billed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_MODEL_LENGTH = 40
 
 @define
 class ModelCost:
-    """What `requests` for `images` by a model may cost, in US dollars; `unpriced` requests are not counted."""
+    """The estimated cost in US dollars of `requests` for `images` by a model; `unpriced` requests are not counted."""
 
     requests: int = 0
     images: int = 0
@@ -39,7 +39,7 @@ class ModelCost:
         return f"{text} for {known:,} of them" if self.unpriced else text
 
     def record(self) -> dict[str, Any]:
-        """Its part of a JSON line; amounts are null if the cost of a request is unknown."""
+        """Return the fields of a JSON line; amounts are null if the cost of a request is unknown."""
         amounts = {"at_least": self.at_least, "at_most": self.at_most}
         return {
             "requests": self.requests,
@@ -50,7 +50,7 @@ class ModelCost:
 
 @frozen
 class CostEstimate:
-    """What `total` requests may cost: at most `cost` US dollars; `unpriced` are not counted, for `reason`."""
+    """The estimated cost of `total` requests: at most `cost` US dollars; `unpriced` are not counted, for `reason`."""
 
     total: int
     cost: Decimal
@@ -69,7 +69,7 @@ class CostEstimate:
         return f"{known} for {of}, unknown for the rest ({self.reason})"
 
     def table(self) -> list[str]:
-        """Lines with the costs of each model, and of all."""
+        """Return lines with the costs of each model and the total."""
         rows = [(_display(model), each) for model, each in self.by_model.items()]
         if len(rows) > 1:
             rows.append(("total", sum_costs(self.by_model.values())))
@@ -83,7 +83,7 @@ class CostEstimate:
 
 @frozen
 class BudgetLeft:
-    """A `budget` in US dollars, what was `spent` of it, and what the first request costs, if that is certain."""
+    """A `budget` in US dollars, the amount `spent`, and the cost of the first request, if that is certain."""
 
     budget: Decimal
     spent: Decimal | None
@@ -91,7 +91,7 @@ class BudgetLeft:
 
     @property
     def left(self) -> Decimal:
-        """What is not spent."""
+        """The amount that is not spent."""
         return self.budget - (self.spent or 0)
 
     @property
@@ -100,18 +100,18 @@ class BudgetLeft:
         return self.left > 0 and (self.first is None or self.first <= self.left)
 
     def lines(self, cost: CostEstimate) -> list[str]:
-        """What the budget is, and whether it suffices."""
+        """Return lines with the budget, and whether it is enough."""
         spent = "" if self.spent is None else f", {dollars(self.spent)} of it spent before"
         lines = [f"budget: {dollars(self.budget)} for all runs of this folder{spent}"]
         if not self.has_room:
-            lines.append("it has no room for the first request: nothing would be sent; raise --budget")
+            lines.append("it is not enough for the first request: nothing would be sent; raise --budget")
         elif cost.cost > self.left:
-            lines.append("it may not suffice for all: what does not fit is not started")
+            lines.append("it may not be enough for all: requests that do not fit are not started")
         return lines
 
 
 def sum_costs(costs: Iterable[ModelCost]) -> ModelCost:
-    """Return the costs of all together."""
+    """Return the sum of the costs."""
     total = ModelCost()
     for each in costs:
         total.requests += each.requests
@@ -128,7 +128,7 @@ def estimate_items(
     file: str | None = None,
     max_image_cost: Decimal | None = None,
 ) -> CostEstimate:
-    """Estimate the cost of these items; `file` has the user's prices, an image costs `max_image_cost` at most."""
+    """Estimate the cost of the items; `file` has the user's prices, an image costs at most `max_image_cost`."""
     by_model: dict[str | None, ModelCost] = {}
     one: GenerateRequest | None = None
     has_auto = False
@@ -167,7 +167,7 @@ def estimate_items(
 def cost_range(
     request: GenerateRequest, prices: Prices, max_image_cost: Decimal | None
 ) -> tuple[Decimal, Decimal] | None:
-    """Return the least and the most that a request may cost, None if unknown; `max_image_cost` bounds each image."""
+    """Return the minimum and maximum cost of a request, None if unknown; an image costs at most `max_image_cost`."""
     amounts = estimate_cost_range(request, prices)
     if max_image_cost is None:
         return amounts
@@ -177,7 +177,7 @@ def cost_range(
 
 def _why_unpriced(request: GenerateRequest, prices: Prices) -> str:
     model = _display(request.model) if request.model is None else repr(request.model)
-    of = "" if prices.of(request.model) is None else "all that is asked of "
+    of = "" if prices.of(request.model) is None else "all parameters of a request to "
     edits = "images to edit by " if isinstance(request, EditRequest) else of
     return f"no price is known for {edits}{model}"
 

@@ -1,6 +1,6 @@
 """The cluster that `batch --dask` names.
 
-Invariants: nothing is sent where no scheduler answers.
+Invariants: nothing is sent if the scheduler cannot be reached.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_engine(address: str | None, in_flight: int | None) -> AsyncGenerator[DaskEngine | None]:
-    """Connect to the Dask scheduler at this address; None where none is named.
+    """Connect to the Dask scheduler at this address; None if there is no address.
 
-    `in_flight` requests are in flight in each worker. Raises `ConfigurationError` and `ClusterError`.
+    Each worker has up to `in_flight` requests in flight. Raises `ConfigurationError` and `ClusterError`.
     """
     if address is None:
         yield None
         return
     from openai_images import DaskEngine
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the engine raises what is wrong
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the engine raises the errors
     options: dict[str, Any] = {} if in_flight is None else {"in_flight": in_flight}
     async with DaskEngine.connect(address, **options) as engine:
         yield engine

@@ -1,6 +1,6 @@
-"""The folder of a batch as its command sees it: whose images it holds, and where a dry run plans.
+"""The folder of a batch: whether its images are placeholders, and the folder in which a dry run plans.
 
-Invariants: placeholder images and a model's never share a folder; a dry run leaves no file where no folder was.
+Invariants: placeholder images never share a folder with a model's; a dry run creates no folder and leaves no file.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ def is_url(out: str) -> bool:
 
 
 def is_shared(out: str) -> bool:
-    """Whether the batch there is one of many machines."""
+    """Whether several machines share the batch."""
     return is_url(out) or os.path.isdir(os.path.join(out, "claims"))  # noqa: PTH112, PTH118  no error for a long name
 
 
 def is_marked(out: str) -> bool:
-    """Whether the images there are placeholders."""
+    """Whether the images in the folder are placeholders."""
     return os.path.exists(os.path.join(out, _MARKER))  # noqa: PTH110, PTH118  no error for a long name
 
 
 def mark_folder(out: str, *, local: bool) -> None:
-    """Write into the folder that its images are placeholders, or remove the file that says so. Raises OSError."""
+    """Write a file that marks the images as placeholders, or remove it. Raises OSError."""
     folder = Path(out)
     if is_url(out):
         return
@@ -48,20 +48,20 @@ def mark_folder(out: str, *, local: bool) -> None:
 
 @contextmanager
 def planning_folder(out: str) -> Generator[str]:
-    """The batch's folder, or where there is none a temporary one beside its place, that is removed. Raises OSError."""
+    """Give the batch's folder; if it does not exist, a temporary folder in the same parent. Raises OSError."""
     if _is_there(out):
         yield out
         return
     place = Path(os.path.abspath(out)).parent  # noqa: PTH100  as the batch does
     while not _is_there(place):
         place = place.parent
-    # As the batch would: a disk that takes no folder, or no lock, is found here.
+    # In the same parent as the batch's, to find out here if it allows no new folder or no lock.
     with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=place) as folder:
         yield folder
 
 
 def _is_there(path: str | Path) -> bool:
-    """Whether something has this name. Raises OSError if nothing can."""
+    """Whether the path exists. Raises OSError for an impossible name."""
     try:
         os.lstat(path)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """The items of `batch`: rows of a file or of stdin, or prompts of the command line, multiplied by a matrix.
 
-Invariants: what the library says of its keywords is said of the options; a value of `--matrix` or `--var` is one cell
-of a CSV row, `@FILE` a value on each line of a file.
+Invariants: messages of the library name the options in place of its keywords; a value of `--matrix` or `--var` is one
+cell of a CSV row, `@FILE` a value on each line of a file.
 Must not: accept part of an input: one bad row rejects it, and every bad row is named.
 """
 
@@ -35,7 +35,7 @@ _KEYWORD = re.compile(r"\b(prompt|key)_column(?:=('[\w.-]+'|\"[^\"]*\"|'[^']*'))
 
 
 class InputOptions(NamedTuple):
-    """Where the items come from, and what is in it."""
+    """The source of the items, and its format."""
 
     file: str | None
     prompts: tuple[str, ...]
@@ -49,7 +49,7 @@ class InputOptions(NamedTuple):
 
 
 class BatchInput(NamedTuple):
-    """The items, which a matrix makes when they are asked for, and the number of rows that they were made from."""
+    """The items (a matrix makes them lazily), and the number of rows from which they were made."""
 
     items: Sequence[BatchItem]
     row_count: int
@@ -82,7 +82,9 @@ def _read_rows(options: InputOptions, defaults: Mapping[str, Any]) -> Sequence[B
     file, input_format = options.file, options.input_format
     if (file is None) == (not options.prompts):
         raise click.UsageError(
-            "give either FILE or --prompt TEXT." if file else "Missing argument 'FILE' (or --prompt TEXT)."
+            "give either FILE or --prompt TEXT, not both."
+            if file
+            else "Missing argument 'FILE' (or --prompt TEXT)."
         )
     if file is None:
         return [_item(number, prompt, defaults) for number, prompt in enumerate(options.prompts, 1)]
@@ -99,7 +101,7 @@ def _read_rows(options: InputOptions, defaults: Mapping[str, Any]) -> Sequence[B
         return read_batch_items(source, format=input_format or _sniff_format(data.getvalue()), **keywords)
     if input_format is None and Path(file).suffix.lower() not in _SUFFIXES:
         raise click.UsageError(
-            f"the name {file!r} does not say what is in it: end it in .txt, .csv, .json or .jsonl, or add "
+            f"the name {file!r} does not show its format: end it in .txt, .csv, .json or .jsonl, or add "
             "--input-format."
         )
     return _read(file, lambda: read_batch_items(file, format=input_format, **keywords))
@@ -134,7 +136,7 @@ def _read(file: str, read: Callable[[], _T]) -> _T:
 
 
 def _parse_lists(texts: Sequence[str], example: str, names: Mapping[str, str]) -> dict[str, list[str]]:
-    """Values by name, of options that look like the example; one that is repeated adds values."""
+    """Return values by name, from options of the example's form; a repeated option adds values."""
     lists: dict[str, list[str]] = {}
     option = example.partition(" ")[0]
     for text in texts:
@@ -154,11 +156,11 @@ def _parse_values(text: str, what: str) -> list[str]:
     try:
         return next(csv.reader([text], skipinitialspace=True, strict=True), list[str]())
     except csv.Error as error:
-        raise click.UsageError(f"{what}: its values cannot be read ({error}); see to its quotes.") from None
+        raise click.UsageError(f"{what}: its values cannot be read ({error}); check its quotes.") from None
 
 
 def _as_option(text: str) -> str:
-    """Return the message with the options in the place of the library's keywords."""
+    """Return the message with options in place of the library's keywords."""
 
     def option(match: re.Match[str]) -> str:
         value = match[2] or ""

@@ -1,6 +1,6 @@
-"""What a batch will do, as text and as JSON, before it sends anything.
+"""Describes what a batch will do, as text and as JSON.
 
-Must not: call an unknown cost zero.
+Must not: report an unknown cost as zero.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _MAX_NOTED_KEYS = 5
 
 
 def plan_lines(plan: BatchPlan, *, economy: bool = False) -> list[str]:
-    """Describe what was done before, what will be done now, and what was noticed."""
+    """Describe what was done before, what will be done now, and other findings."""
     to_send = set(plan.to_send)
-    resent = ", and sent again where that fails" if to_send.intersection(plan.to_fetch) else ""
+    resent = ", and sent again if that fails" if to_send.intersection(plan.to_fetch) else ""
     counts = (
         (plan.done, "done", ""),
         (plan.to_fetch, "behind a URL", f"paid for; fetched now{resent}"),
@@ -48,23 +48,23 @@ def plan_lines(plan: BatchPlan, *, economy: bool = False) -> list[str]:
         verb = "shares" if len(plan.same) == 1 else "share"
         lines.append(f"{plural(len(plan.same), 'request')} {verb} the images of an identical one")
     noticed = (
-        (plan.changed, "failed before, and is another request now"),
-        (plan.adopted, "the image was there, and the journal had no row of it; it has one now"),
-        (plan.altered, "the image is not what was written; it is left unchanged"),
-        (plan.removed, "is in the journal, and no longer in the input"),
+        (plan.changed, "failed before, and the request is different now"),
+        (plan.adopted, "the image existed without a row in the journal; the row was added"),
+        (plan.altered, "the image was changed after it was written; it is left unchanged"),
+        (plan.removed, "is in the journal, but no longer in the input"),
     )
     notes = [f"{what}: {join_limited(keys, _MAX_NOTED_KEYS)}" for keys, what in noticed if keys]
     return [*lines, *(f"note: {note}" for note in (*notes, *plan.notes))]
 
 
 def _failed_hint(plan: BatchPlan) -> str:
-    """What can be done about failed requests, or is done now about those with only some of their images."""
+    """Return the advice for failed requests, and for requests with only some of their images."""
     incomplete = set(plan.incomplete).intersection(plan.failed)
     hint = "--retry-failed sends them again"
     if not incomplete:
         return hint
     asked = (
-        "asked for now" if incomplete.intersection(plan.to_send) else "--retry-missing asks for the others"
+        "requested now" if incomplete.intersection(plan.to_send) else "--retry-missing requests the others"
     )
     return f"{len(incomplete):,} with only some of the images: {asked}; {hint}"
 

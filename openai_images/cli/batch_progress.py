@@ -1,7 +1,7 @@
-"""How far a batch is, on stderr: plain lines, or on a terminal a bar and status fields below everything else.
+"""The progress of a batch on stderr: plain lines, or on a terminal a bar and status fields below all other output.
 
 Invariants: at most ten failures are printed in 10 s, a line counts the rest; rows are narrower than the terminal.
-Must not: raise: progress never stops a call that is paid for.
+Must not: raise: progress never stops a paid call.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class StatusField(NamedTuple):
 
 
 def status_fields(progress: Progress) -> list[StatusField]:
-    """List what is not zero and not unknown, the most important first."""
+    """List the fields that are not zero and not unknown, the most important first."""
     failed = progress.failed - progress.blocked - progress.unknown
     counts = (
         (progress.done, "done", "green"),
@@ -70,7 +70,7 @@ def status_fields(progress: Progress) -> list[StatusField]:
 
 
 class BatchDisplay(Ticker):
-    """Shows failures, and nothing else."""
+    """Shows only failures."""
 
     period = _PERIOD
 
@@ -88,7 +88,7 @@ class BatchDisplay(Ticker):
         return self.clock.now() - self._started
 
     def update(self, progress: Progress) -> None:
-        """Take the progress."""
+        """Store the progress for the next tick."""
         self.progress, self._updated = progress, self.clock.now()
 
     def failure(self, text: str, style: str = "red") -> None:
@@ -99,11 +99,11 @@ class BatchDisplay(Ticker):
             self.console.print_message(text, style)
 
     def tick(self) -> None:
-        """Called every `period` seconds."""
+        """Do what is due; called every `period` seconds."""
         self._count_the_rest()
 
     def close(self) -> None:
-        """Called when nothing more will come."""
+        """End the display."""
         self._count_the_rest(now=True)
 
     def _count_the_rest(self, *, now: bool = False) -> None:
@@ -148,7 +148,7 @@ def rows(progress: Progress, elapsed: float, width: int, *, is_unicode: bool = T
 
 
 def _bar(progress: Progress, room: int, marks: tuple[str, str, str]) -> list[Text]:
-    """One row: done, failed and in flight in their colours, then the count; none without room."""
+    """Return one row: done, failed and in flight in their colours, then the count; none if it does not fit."""
     from rich.text import Text
 
     total = progress.total or 1
@@ -157,7 +157,7 @@ def _bar(progress: Progress, room: int, marks: tuple[str, str, str]) -> list[Tex
     length = min(_MAX_BAR_LENGTH, room - len(label))
     if length < 4:
         return []
-    # Rounded up, so that a failure among thousands shows.
+    # Rounded up, so that one failure among thousands is visible.
     failed = min(length, math.ceil(progress.failed * length / total))
     done = min(length - failed, length * (ended - progress.failed) // total)
     begun = min(length - failed - done, math.ceil(progress.in_flight * length / total))
@@ -167,7 +167,7 @@ def _bar(progress: Progress, room: int, marks: tuple[str, str, str]) -> list[Tex
 
 
 def _flow(shown: list[StatusField], room: int, between: str) -> list[Text]:
-    """Fields in rows, broken between fields; one too long for a row is cut."""
+    """Return fields in rows, broken between fields; a field that is too long for a row is truncated."""
     from rich.text import Text
 
     flowed: list[Text] = []

@@ -1,9 +1,8 @@
 """The plan, outcomes and summary of a batch, as text and as JSON lines.
 
-Invariants: every count that is not zero is printed, with what can be done about it; a stdout that is lost is reported
-once and stops nothing.
-Must not: print more of a prompt than its beginning, beside a failure; call an unknown cost zero, or the price of a
-placeholder image a bill.
+Invariants: every count that is not zero is printed, with advice; a lost stdout is reported once and stops nothing.
+Must not: print more than the beginning of a prompt (with a failure); report an unknown cost as zero, or the price of a
+placeholder image as billed.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ from openai_images.cli.output import call_record, image_record
 
 _MAX_REASON_LENGTH = 160
 _MAX_UNKNOWN_KEYS = 20
-_RETRY_UNKNOWN = "--retry-unknown sends again what cannot be fetched, and may pay twice"
-_NEW_PROMPT = "what moderation blocked needs another prompt"
-_RETRY_FAILED = "--retry-failed sends again what failed"
+_RETRY_UNKNOWN = "--retry-unknown sends requests again whose images cannot be fetched, and may pay twice"
+_NEW_PROMPT = "requests that moderation blocked need another prompt"
+_RETRY_FAILED = "--retry-failed sends failed requests again"
 _STYLES = {"away": "magenta", "failed": "red", "blocked": "yellow", "unknown": "magenta"}
 
 
@@ -54,7 +53,7 @@ class BatchReporter:
         self._console = console
         self._out = Path(out)
         self._root = Path(os.path.abspath(out))  # noqa: PTH100  as the batch does
-        self._is_lost = console.out.is_lost  # the shell closed it: nothing to report
+        self._is_lost = console.out.is_lost  # closed by the shell: nothing to report
 
     def report_outcome(self, outcome: Outcome, display: BatchDisplay) -> None:
         """Print the images of an outcome to stdout, or its failure to stderr."""
@@ -101,7 +100,7 @@ def _error_line(error: Exception) -> str:
     if isinstance(error, ModerationBlockedError):
         what = {"input": "the prompt", "output": "the image"}.get(error.stage, "this")
         categories = f" ({', '.join(error.categories)})" if error.categories else ""
-        line = f"the safety system refused {what}{categories}"
+        line = f"the safety system blocked {what}{categories}"
     else:
         line = report_from(error).message if isinstance(error, ImagesError) else str(error)
     return truncate(line, _MAX_REASON_LENGTH)
@@ -118,7 +117,7 @@ def _failure_state(error: BaseException) -> str:
 
 @frozen(kw_only=True)
 class RunSummary:
-    """How a run ended; `out` is the folder as the user wrote it, `spent` the cost of this run."""
+    """The end of a run; `out` is the folder as the user typed it, `spent` the cost of this run."""
 
     summary: BatchSummary
     out: str
@@ -139,7 +138,7 @@ class RunSummary:
 
     @property
     def status_lines(self) -> list[str]:
-        """The lines of a batch that is looked at, not run."""
+        """The lines for `batch-status`, which does not run the batch."""
         money = self._pace.partition(", ")[2]
         return [self._counts, money, *self._advice]
 
@@ -181,7 +180,7 @@ class RunSummary:
         if self.images_per_minute:
             parts.append(images_per_minute(self.images_per_minute))
         if self.is_local:
-            would = "" if self.spent is None else f" (the API would have taken {dollars(self.spent)})"
+            would = "" if self.spent is None else f" (the API's price would be {dollars(self.spent)})"
             parts.append(f"nothing is billed{would}")
             return ", ".join(parts)
         if self.spent is not None:
@@ -198,12 +197,12 @@ class RunSummary:
         summary, parts = self.summary, list[str]()
         if summary.submitted:
             parts.append(
-                "what is at the provider goes on without this machine, and ends within 24 hours: run the same command "
-                "again to collect it (with --economy), or add --cancel to cancel it"
+                "batches at the provider continue without this machine and end within 24 hours: run the same command "
+                "again to collect them (with --economy), or add --cancel to cancel them"
             )
         if summary.reason == "budget":
             of = "" if self.budget is None else f" of {dollars(self.budget)}"
-            parts.append(f"the next request might not fit into the budget{of}: raise --budget to go on")
+            parts.append(f"the next request might exceed the budget{of}: raise --budget to continue")
             parts += [f"assumed: {name_options(summary.assumed_cost)}"] if summary.assumed_cost else []
         elif summary.not_started:
             parts.append("run the same command again to send the remaining requests")
@@ -211,14 +210,16 @@ class RunSummary:
             hint = _NEW_PROMPT if summary.blocked == summary.failed else _RETRY_FAILED
             parts.append(f"{hint}; the reasons are in {self._sheet}")
         if summary.incomplete:
-            parts.append("where only some of the images came, --retry-missing asks for the missing ones only")
+            parts.append(
+                "for requests with only some of their images, --retry-missing requests only the missing ones"
+            )
         if summary.away:
             parts.append(
                 "images that are not downloaded yet are paid for: run the same command again soon, as URLs expire (the "
                 f"journal has them); {_RETRY_UNKNOWN}"
             )
         if summary.missing:
-            parts.append("--retry-missing sends again what was done and is gone")
+            parts.append("--retry-missing sends requests again whose images are gone")
         return parts
 
     @property

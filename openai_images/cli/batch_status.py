@@ -1,7 +1,7 @@
-"""`openai-images batch-status`: where a batch stands that many processes share, all of them together.
+"""`openai-images batch-status`: the state of a batch that many processes share.
 
-Invariants: nothing is sent; the batch's journal and contact sheet are made anew. A claim's age is by the clock of its
-worker, and for people only.
+Invariants: nothing is sent; the batch's journal and contact sheet are written again. A claim's age is measured with the
+clock of its worker, and only shown.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class BatchStatusOptions:
 
 
 def run_batch_status(options: BatchStatusOptions, streams: Streams) -> int:
-    """Print where the batch stands and return the exit code."""
+    """Print the state of the batch and return the exit code."""
     console = Console(
         streams.out, streams.err, quiet=options.quiet, verbose=options.verbose, as_json=options.as_json
     )
@@ -86,14 +86,14 @@ def _report(console: Console, out: str, status: SharedStatus, *, is_local: bool)
         console.print_result(f"and {len(status.unknown) - _MAX_CLAIMS:,} more unknown ones")
     if status.unknown:
         console.print_note(
-            "unknown requests are in flight now, or their process has ended before their answer came: they may have "
-            "been billed. Once no process runs any more, batch --retry-unknown sends them again, and may pay twice"
+            "unknown requests are in flight now, or their process ended before their response came: they may have "
+            "been billed. When no process runs any more, batch --retry-unknown sends them again, and may pay twice"
         )
     return summary.exit_code
 
 
 def _describe(claim: OpenClaim) -> str:
-    """Who has claimed a request, and when; or why its outcome is unknown."""
+    """Return who has claimed a request, and when; or why its outcome is unknown."""
     if not claim.worker:
         return truncate(printable(claim.reason), _MAX_REASON)
     parts = [f"claimed by {printable(claim.worker)}"]

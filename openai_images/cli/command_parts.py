@@ -1,8 +1,8 @@
-"""What commands are made of: help that ends in examples, values that a shell can complete, options that several share.
+"""Parts of commands: help with examples, values for shell completion, and options that several commands have.
 
-Invariants: each command has an example that can be typed as it stands; the documentation's address is that of a section
-that exists; a parameter needs nothing to be completed, its name says what it takes (`completion.py`).
-Must not: import anything but click: `--help` answers in a blink (`importlib.metadata` alone takes 30 ms).
+Invariants: each command has an example that can be copied; the documentation's address is that of an existing section;
+the name of a parameter decides its completions (`completion.py`).
+Must not: import anything but click, to keep `--help` fast (`importlib.metadata` alone takes 30 ms).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 DOCS: Final = "docs/command-line.md in the source code"
-"""Where the documentation of the command line is."""
+"""The location of the command line's documentation."""
 
 _EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "openai-images": (
@@ -53,7 +53,7 @@ _EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class Command(click.Command):
-    """A command whose help ends in its examples."""
+    """A command whose help ends with examples."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the epilog, the examples and the address."""
@@ -73,7 +73,7 @@ class Group(click.Group):
 
 
 def write_examples(name: str, formatter: click.HelpFormatter) -> None:
-    """Write the examples of a command unwrapped, so that they can be copied, and the address of its documentation."""
+    """Write the examples of a command without wrapping (to be copied), and the address of its documentation."""
     with formatter.section("Examples"):
         for example in _EXAMPLES.get(name, ()):
             formatter.write(f"{'':{formatter.current_indent}}{example}\n")
@@ -83,7 +83,7 @@ def write_examples(name: str, formatter: click.HelpFormatter) -> None:
 
 
 class Option(click.Option):
-    """An option whose values can be completed."""
+    """An option whose values a shell can complete."""
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the values that begin with `incomplete`."""
@@ -91,7 +91,7 @@ class Option(click.Option):
 
 
 class Argument(click.Argument):
-    """An argument whose values can be completed."""
+    """An argument whose values a shell can complete."""
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the values that begin with `incomplete`."""
@@ -116,7 +116,7 @@ POSITIVE: Final = click.IntRange(min=1)
 
 
 def combine(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Several options at once, in the order of `--help`."""
+    """Return one decorator for several options, in the order of `--help`."""
     return lambda command: reduce(lambda done, option: option(done), reversed(options), command)
 
 
@@ -127,28 +127,28 @@ endpoint_options = combine(
         "--azure/--no-azure",
         default=None,
         help="Send to Azure, with AZURE_OPENAI_ENDPOINT (or --base-url), AZURE_OPENAI_API_KEY (or "
-        "AZURE_OPENAI_AD_TOKEN) and OPENAI_API_VERSION.  [default: where that endpoint is set, and neither "
+        "AZURE_OPENAI_AD_TOKEN) and OPENAI_API_VERSION.  [default: if that endpoint is set, and neither "
         "OPENAI_API_KEY nor a base URL is]",
     ),
     option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",
-        help="How long one attempt may take in all.  [default: 600]",
+        help="Maximum total time of one attempt.  [default: 600]",
     ),
 )
 shared_limit_options = combine(
     option(
         "--shared-limit",
         metavar="URL",
-        help="Share the limits with everybody who names this Redis server, such as redis://host:6379/0.  [default: "
+        help="Share the limits with all processes that use this Redis server, such as redis://host:6379/0.  [default: "
         "OPENAI_IMAGES_SHARED_LIMIT]",
     ),
-    option("--limit-name", metavar="NAME", help="Whose limits these are there.  [default: default]"),
+    option("--limit-name", metavar="NAME", help="The name of the limits on that server.  [default: default]"),
 )
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON lines instead of text.")
 preview_option = option(
-    "--preview/--no-preview", default=None, help="Show images in the terminal.  [default: where it can]"
+    "--preview/--no-preview", default=None, help="Show images in the terminal.  [default: if it can]"
 )
 verbosity_options = combine(
     option("-q", "--quiet", is_flag=True, help="No progress; errors only."),

@@ -1,7 +1,7 @@
 """The commands that make images, their options and their help; `tool_commands.py` has the others.
 
-Invariants: click is all that is imported here, each command imports its module when it runs; docstrings are help texts.
-Must not: do any work.
+Invariants: only click is imported here, each command imports its module when it runs; docstrings are help texts.
+Must not: do the work of a command.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _COMPLETION = "_OPENAI_IMAGES_COMPLETE"
 
 
 def run(argv: Sequence[str], out: ResilientStream, err: ResilientStream) -> int:
-    """Run the command in `argv` and give its exit code."""
-    if instruction := os.environ.get(_COMPLETION):  # bytes for a shell, so not through streams of text
+    """Run the command in `argv` and return its exit code."""
+    if instruction := os.environ.get(_COMPLETION):  # the shell needs bytes, so no text streams
         from click.shell_completion import shell_complete
 
         return shell_complete(cli, {}, _NAME, _COMPLETION, instruction)
@@ -81,13 +81,13 @@ _image_options = combine(
         "--model",
         metavar="M",
         help=f"The model; on Azure the name of a deployment.  [default: {DEFAULT_MODEL}; "
-        "on Azure AZURE_OPENAI_DEPLOYMENT before it]",
+        "on Azure first AZURE_OPENAI_DEPLOYMENT]",
     ),
     option("--format", "output_format", metavar="F", help="png, jpeg, webp, gif or svg."),
     option("--background", metavar="B", help="transparent, opaque, or auto."),
     option("--compression", type=click.IntRange(0, 100), metavar="0..100", help="For jpeg and webp."),
     option("--moderation", metavar="M", help="low, or auto."),
-    option("--frames", type=POSITIVE, metavar="N", help="How many frames a gif has (2 to 16)."),
+    option("--frames", type=POSITIVE, metavar="N", help="Number of frames of a gif (2 to 16)."),
     option("--svg-model", metavar="M", help="The model that writes an svg."),
     option(
         "--param",
@@ -101,10 +101,10 @@ _call_options = combine(
         "-o",
         "--output",
         metavar="FILE",
-        help="Where to write the image, or a folder; its suffix chooses the format; - is stdout.  [default: a "
+        help="The file of the image, or a folder; the suffix chooses the format; - is stdout.  [default: a "
         "name from the prompt]",
     ),
-    option("-n", "--n", type=POSITIVE, metavar="N", help="How many images."),
+    option("-n", "--n", type=POSITIVE, metavar="N", help="Number of images."),
     option("--prompt-file", metavar="FILE", help="Read the prompt from FILE, or from stdin if it is -."),
     _image_options,
     option(
@@ -113,7 +113,7 @@ _call_options = combine(
         metavar="N",
         help="Stream, with up to N (0 to 3) partial images.",
     ),
-    option("--keep-partials", is_flag=True, help="Keep the partial images, next to the image."),
+    option("--keep-partials", is_flag=True, help="Keep the partial images next to the image."),
     option("--overwrite", is_flag=True, help="Replace files instead of adding -2 to the name."),
     endpoint_options,
     shared_limit_options,
@@ -145,11 +145,13 @@ def generate(streams: Streams, /, **values: Any) -> int:
 @option("-p", "--prompt", metavar="TEXT", help="The prompt, @FILE, or - for stdin.  [required]")
 @option("--mask", metavar="FILE", help="A PNG whose transparent parts are to be edited.")
 @option("--markup", metavar="FILE", help="A PNG with marks, drawn over the first IMAGE.")
-@option("--input-fidelity", metavar="F", help="How closely to follow them: high or low; older models only.")
+@option(
+    "--input-fidelity", metavar="F", help="How closely to follow the images: high or low; older models only."
+)
 @_call_options
 @click.pass_obj
 def edit(streams: Streams, /, **values: Any) -> int:
-    """Make images from IMAGE, one or up to 16, as --prompt says, and print the paths of their files.
+    """Make images from 1 to 16 IMAGEs and --prompt, and print the paths of their files.
 
     IMAGE is a PNG, JPEG or WebP file, - for stdin, or a URL that the server fetches; so are --mask and --markup, which
     have the size of the first IMAGE. The key is taken from OPENAI_API_KEY (for Azure see --azure).
@@ -165,69 +167,75 @@ def edit(streams: Streams, /, **values: Any) -> int:
     "--out",
     metavar="DIR",
     required=True,
-    help="The batch's folder: images, journal, index.html. Many machines share one, or a URL (s3://bucket/run).",
+    help="The batch's folder: images, journal, index.html. Many machines can share it, or a URL (s3://bucket/run).",
 )
 @option("--dask", metavar="ADDRESS", help="Run on the workers of a Dask scheduler, such as tcp://host:8786.")
-@option("--shard", metavar="I/N", help="Be process I, from 1, of N that share --out; see also batch-status.")
+@option(
+    "--shard", metavar="I/N", help="This is process I (from 1) of N that share --out; see also batch-status."
+)
 @option(
     "--input-format",
     type=click.Choice(["txt", "csv", "json", "jsonl"]),
     metavar="F",
-    help="txt, csv, json or jsonl.  [default: by FILE's suffix; stdin is jsonl where it begins with {, json "
-    "where it is an array, else txt]",
+    help="txt, csv, json or jsonl.  [default: by FILE's suffix; stdin is jsonl if it begins with {, json "
+    "if it is an array, else txt]",
 )
 @option("-p", "--prompt", multiple=True, metavar="TEXT", help="A prompt, in place of FILE; may be repeated.")
 @option("--prompt-column", metavar="NAME", help="The column of the prompts.  [default: prompt]")
 @option("--key-column", metavar="NAME", help="The column of the keys, which name the files.  [default: key]")
-@option("--ignore-unknown", is_flag=True, help="Skip columns that are no parameters.")
+@option("--ignore-unknown", is_flag=True, help="Skip columns that are not parameters.")
 @option("--comments", is_flag=True, help="Skip lines that begin with #.")
 @option(
     "--matrix",
     multiple=True,
     metavar="NAME=A,B",
-    help="Each row once with each value of a parameter, or of lines of a file (NAME=@FILE); may be repeated.",
+    help="Repeat each row with each value of a parameter, or each line of a file (NAME=@FILE); may be repeated.",
 )
 @option(
     "--var",
     multiple=True,
     metavar="NAME=A,B",
-    help="Each row once with each text in the place of {NAME} in its prompt; likewise.",
+    help="Repeat each row with each text in place of {NAME} in its prompt; may be repeated.",
 )
-@option("--concurrency", type=POSITIVE, metavar="N", help="Requests in flight at once.  [default: 100]")
+@option("--concurrency", type=POSITIVE, metavar="N", help="Maximum requests in flight.  [default: 100]")
 @option("--images-per-minute", type=POSITIVE, metavar="N", help="Your account's limit.")
-@option("--budget", metavar="USD", help="Start no request that may exceed it.")
-@option("--max-image-cost", metavar="USD", help="What one image costs at most, as you know it, for --budget.")
+@option("--budget", metavar="USD", help="Start no request that may exceed this amount.")
+@option(
+    "--max-image-cost", metavar="USD", help="The maximum cost of one image, if you know it, for --budget."
+)
 @option("--prices", metavar="FILE", help="Prices for the estimate, as JSON.")
 @option(
     "--max-identical-failures",
     type=_NOT_NEGATIVE,
     metavar="N",
     default=5,
-    help="End after N alike that may be billed, with no success between; 0: never.  [default: 5]",
+    help="End after N similar failures that may be billed, without a success in between; 0: never.  [default: 5]",
 )
-@option("--retry-failed", is_flag=True, help="Send again what failed.")
+@option("--retry-failed", is_flag=True, help="Send failed requests again.")
 @option(
     "--retry-unknown",
     is_flag=True,
-    help="Send again what may have been billed already, or cannot be fetched.",
+    help="Send requests again that may have been billed, or whose image cannot be fetched.",
 )
-@option("--retry-missing", is_flag=True, help="Ask for images that did not come, or are gone.")
-@option("--dedupe", is_flag=True, help="Send rows that ask for the same only once.")
+@option("--retry-missing", is_flag=True, help="Request images that did not come, or are gone.")
+@option("--dedupe", is_flag=True, help="Send identical rows only once.")
 @option(
     "--no-prompts",
     is_flag=True,
-    help="Leave the prompts out of the folder's page and records, and of failures.",
+    help="Leave the prompts out of the page, the records and the failures.",
 )
 @option(
     "--economy",
     is_flag=True,
-    help="Send through the provider's Batch API: within a day, at half the price. The same command again goes on.",
+    help="Send through the provider's Batch API: within a day, at half the price. Run it again to collect.",
 )
 @option(
-    "--cancel", is_flag=True, help="With --economy: cancel what is at the provider, and collect what is done."
+    "--cancel",
+    is_flag=True,
+    help="With --economy: cancel the batches at the provider, and collect what is done.",
 )
 @option("--dry-run", is_flag=True, help="Print what would be sent and what it may cost; send nothing.")
-@option("-n", "--n", type=click.IntRange(1, 1000), metavar="N", help="How many images of each prompt.")
+@option("-n", "--n", type=click.IntRange(1, 1000), metavar="N", help="Number of images for each prompt.")
 @_image_options
 @endpoint_options
 @shared_limit_options
@@ -238,8 +246,9 @@ def batch(streams: Streams, /, **values: Any) -> int:
     """Generate an image for each row of FILE, and print the paths of the images as they are done.
 
     FILE has a prompt on each line (.txt), or a column (.csv) or a key (.jsonl) for each parameter; it may be - for
-    stdin. --size, --quality and the like are for rows that do not say otherwise. Running the same command again sends
-    only what is missing, whatever ended it before. The key is taken from OPENAI_API_KEY (for Azure see --azure).
+    stdin. --size, --quality and so on are defaults for rows that do not have their own. Running the same command again
+    sends only what is missing, no matter how it ended before. The key is taken from OPENAI_API_KEY (for Azure see
+    --azure).
     """
     from openai_images.cli.batch import run_batch
     from openai_images.cli.batch_input import BatchCommandOptions

@@ -1,8 +1,8 @@
 """The values that a shell completes, by the name of an option: models, sizes, qualities, formats, faults, paths.
 
-Invariants: sizes and qualities are those of the model that stands before them; what cannot be completed gives nothing,
-never an error. Imported when a shell asks.
-Must not: read a key, or ask a server.
+Invariants: sizes and qualities are those of the model earlier in the command line; without completions the result is
+empty, never an error. Imported only for completion.
+Must not: read a key, or call a server.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _COMMON_SIZES: Final = ("1024x1024", "1536x1024", "1024x1536", "2048x2048", "384
 
 
 def complete(name: str, params: Mapping[str, Any], incomplete: str) -> list[CompletionItem] | None:
-    """Return the completions of the parameter `name`, `params` being there already; None where only its type knows."""
+    """Return the completions of the parameter `name`, given the other `params`; None if its type decides."""
     if name in _FILES or name in _FOLDERS:
         return [CompletionItem(incomplete, type="file" if name in _FILES else "dir")]
     find = _VALUES.get(name)
@@ -44,7 +44,7 @@ def _sizes(params: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _values(parameter: str) -> Callable[[Mapping[str, Any]], Iterable[str]]:
-    """Return the values of a parameter that the model on the command line takes, or for an unknown one any model."""
+    """Return a function for the values of a parameter: those of the typed model, of any model if it is unknown."""
 
     def find(params: Mapping[str, Any]) -> Iterable[str]:
         from openai_images import known_models

@@ -1,9 +1,9 @@
-"""What a command writes: standard streams that cannot fail, the console on them, numbers and money as text.
+"""The output of a command: standard streams that cannot fail, the console, numbers and money as text.
 
-Invariants: a `ResilientStream` never raises: what its encoding lacks is written as escapes; one that is closed, full,
-absent or without a reader discards the rest and keeps the error. stdout gets whole lines, each flushed; stderr gets
-colours only on a terminal without NO_COLOR; an amount that is not zero never reads as zero.
-Must not: import anything that slows `--help`, or pass control characters of a server's text on to the terminal.
+Invariants: a `ResilientStream` never raises: characters that its encoding lacks are escaped; a stream that is closed,
+full, absent or without a reader discards the rest and keeps the error. stdout gets complete lines, each flushed; stderr
+gets colours only on a terminal without NO_COLOR; an amount that is not zero is never shown as zero.
+Must not: import modules that slow `--help`, or write control characters of a server's text to the terminal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ResilientStream:
-    """A text stream that cannot fail; `is_lost` once nothing more can be written, `error` is why."""
+    """A text stream that cannot fail; `is_lost`: nothing more can be written, `error` is the reason."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self.stream = stream
@@ -42,7 +42,7 @@ class ResilientStream:
         return getattr(self.stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
-        """Write, with escapes for what the encoding lacks; discard if lost."""
+        """Write, with escapes for characters that the encoding lacks; discard if lost."""
         if not isinstance(cast("Any", text), str):
             raise TypeError  # click's test for a binary stream
         for encoding in ("", self.encoding, "ascii"):
@@ -58,7 +58,7 @@ class ResilientStream:
         return not self.is_lost and hasattr(self.stream, "buffer")
 
     def write_bytes(self, data: bytes) -> bool:
-        """Write bytes after the text so far; return whether all of them were taken."""
+        """Write bytes after the text so far; return whether all of them were written."""
 
         def write(stream: TextIO) -> None:
             stream.flush()
@@ -83,7 +83,7 @@ class ResilientStream:
         return self.stream.fileno()
 
     def release(self) -> None:
-        """If lost, keep the interpreter from writing to it, and complaining, at exit."""
+        """If lost, keep the interpreter from writing to it at exit, which would print an error."""
         if self.error is not None and self._first in (sys.__stdout__, sys.__stderr__):
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), cast("TextIO", self._first).fileno())
@@ -110,13 +110,15 @@ class Streams(NamedTuple):
 def prepare_descriptors() -> None:
     """Reserve descriptors 0 to 2 for the standard streams, and make them blocking."""
     with suppress(OSError):
-        # One that the shell closed (`>&-`) would go to the next file or socket, and Python itself writes to 2.
+        # The next file or socket would get a descriptor that the shell closed (`>&-`), and Python itself writes to 2.
         while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
             pass
         os.close(descriptor)
     for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
         with suppress(OSError, ValueError, AttributeError):
-            os.set_blocking(cast("TextIO", stream).fileno(), True)  # else input is truncated, output lost
+            os.set_blocking(
+                cast("TextIO", stream).fileno(), True
+            )  # otherwise input is truncated and output lost
 
 
 async def wait_writable(stream: ResilientStream) -> None:
@@ -141,7 +143,7 @@ DEFAULT_MODEL: Final = "gpt-image-2"
 
 
 def printable(text: str) -> str:
-    """Replace control characters, which a terminal would obey."""
+    """Replace control characters, which would control the terminal."""
     return "".join(
         letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
@@ -189,7 +191,7 @@ class Console:
 
     @cached_property
     def rich(self) -> rich.console.Console:
-        """stderr, with styles if they can be shown."""
+        """The rich console on stderr, with styles if possible."""
         from rich.console import Console as RichConsole
 
         return RichConsole(
@@ -217,7 +219,7 @@ class Console:
             self.print_message(text, style)
 
     def print_message(self, text: str, style: str = "") -> None:
-        """Print a line on stderr, quiet or not."""
+        """Print a line on stderr, also if quiet."""
         self.rich.print(printable(text), style=style or None, soft_wrap=True)
         self.err.flush()
 
@@ -246,7 +248,7 @@ def _pair(large: int, large_unit: str, small: int, small_unit: str) -> str:
 
 
 def dollars(amount: Decimal, rounding: str = "ROUND_HALF_UP") -> str:
-    """Format US dollars: cents, and below one dollar up to four digits: `$12.30`, `$0.0412`, `$0.41`."""
+    """Format US dollars with cents, below one dollar with up to four digits: `$12.30`, `$0.0412`, `$0.41`."""
     from decimal import Decimal
 
     cent, smallest = Decimal("0.01"), Decimal("0.0001")
@@ -270,7 +272,7 @@ def images_per_minute(rate: float) -> str:
 
 
 def truncate(text: str, limit: int) -> str:
-    """Return the text in one line of at most `limit` characters."""
+    """Return the text on one line of at most `limit` characters."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 

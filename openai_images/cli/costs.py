@@ -1,7 +1,7 @@
-"""`openai-images costs`: what the requests of batches took, by folder and model, from their journals.
+"""`openai-images costs`: the costs of batches, by folder and model, from their journals.
 
-Invariants: nothing is sent or written; a cost that nobody knows has a column of its own and is not in a sum; the
-placeholder images of `--local` cost nothing. One folder that is no batch's, and nothing is summed.
+Invariants: nothing is sent or written; unknown costs have their own column and are not in a sum; the placeholder images
+of `--local` cost nothing. If one folder is not a batch's, nothing is summed.
 Must not: import anything of a batch but its public reader.
 """
 
@@ -63,7 +63,7 @@ def run_costs(options: CostsOptions, streams: Streams) -> int:
 
 @frozen
 class FolderCosts:
-    """The costs of a folder, named as it was typed; those of an `is_local` one were never billed."""
+    """The costs of a folder, with its name as typed; if `is_local`, they were never billed."""
 
     name: str
     costs: BatchCosts
@@ -82,7 +82,7 @@ class FolderCosts:
 
 
 def _read(names: Sequence[str], console: Console) -> Iterator[FolderCosts]:
-    """Read each folder once. Raises `ConfigurationError`, which names all that are no batches."""
+    """Read each folder once. Raises `ConfigurationError`, which names all folders that are not batches."""
     problems: list[str] = []
     paths: set[str] = set()
     for name in names:
@@ -95,7 +95,7 @@ def _read(names: Sequence[str], console: Console) -> Iterator[FolderCosts]:
             yield FolderCosts(name, read_batch_costs(name), (Path(name) / _PLACEHOLDERS).exists())
         except BatchFolderError as error:
             problems.append(str(error))
-        except (OSError, ValueError) as error:  # ValueError: no file system takes the name
+        except (OSError, ValueError) as error:  # ValueError: a name that no file system accepts
             problems.append(f"cannot read {name!r}: {getattr(error, 'strerror', None) or error}")
     if problems:
         raise ConfigurationError("; ".join(problems))
@@ -172,8 +172,8 @@ def _notes(folders: Sequence[FolderCosts], total: ModelCosts) -> Iterator[str]:
         most = total.unpriced_estimate
         bound = "" if most is None else f", {dollars(most, 'ROUND_UP')} at most by the estimates"
         yield (
-            f"unknown cost: {plural(total.unpriced, 'request')} not in the sum. {was} sent and may have been billed, "
-            f"and what {them} cost is unknown{bound}; what is in flight counts here"
+            f"unknown cost: {plural(total.unpriced, 'request')} not in the sum. {was} sent and may have been billed; "
+            f"the cost of {them} is unknown{bound}; requests in flight count here"
         )
     if any(folder.is_local for folder in folders):
         yield "local: drawn on this machine and not billed, so not in the total; amounts are the API's prices"

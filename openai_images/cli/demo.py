@@ -1,8 +1,8 @@
-"""`openai-images demo`: the client at work with the local server, and an HTML page of the results.
+"""`openai-images demo`: calls to the local server, and an HTML page with the results.
 
-Invariants: no key, no network; the code shown is made from the values of the calls; every text of the page is escaped;
-a second run replaces only what the first one wrote.
-Must not: pass placeholder images off as a model's.
+Invariants: no key, no network; the code on the page is made from the values of the calls; every text of the page is
+escaped; a second run replaces only files of the first one.
+Must not: present placeholder images as a model's.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class DemoCall:
 
 @frozen
 class StreamedImage:
-    """A partial or final image, and seconds since the start; the usage comes with the last."""
+    """A partial or final image, and seconds since the start; the last one has the usage."""
 
     image: Image
     seconds: float
@@ -129,12 +129,12 @@ async def _demo(options: DemoOptions, console: Console) -> int:
                 arrivals = await _stream(client, out, progress)
             async with make_progress_display(console, wish=False) as progress:
                 finished = await _generate_others(client, out, progress)
-            refusal = "not refused"
+            refusal = "not blocked"
             try:
                 await client.generate(_REFUSED_CALL.prompt, **_REFUSED_CALL.params)
             except ModerationBlockedError as error:
                 refusal = f"{type(error).__name__} at the {error.stage} stage"
-            console.print_note(f"{'':10}one refusal, handled: {refusal}")
+            console.print_note(f"{'':10}one blocked prompt, handled: {refusal}")
             refused = (_REFUSED_CALL, refusal)
             page = await asyncio.to_thread(write_page, out, _STREAM_CALL, arrivals, finished, refused)
         except OSError as error:
@@ -167,7 +167,7 @@ async def _stream(client: ImagesClient, out: Path, progress: ProgressDisplay) ->
 
 async def _generate_others(client: ImagesClient, out: Path, progress: ProgressDisplay) -> list[DemoResult]:
     done, total = 0, len(_OTHER_CALLS)
-    progress.advance(ProgressStep(stage=f"{total} calls at once", expected=total))
+    progress.advance(ProgressStep(stage=f"{total} concurrent calls", expected=total))
 
     async def generate(call: DemoCall) -> DemoResult:
         nonlocal done

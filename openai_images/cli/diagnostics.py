@@ -1,8 +1,8 @@
-"""Log records and warnings of Python on the console of a command.
+"""Prints log records and Python's warnings on the console of a command.
 
-Invariants: all of them go through the console, and so above a live display; a line begins with `warning:` or `error:`,
-or, with `--verbose`, with the logger's name; `--quiet` leaves errors only.
-Must not: show a traceback without `--verbose`: it may hold secrets.
+Invariants: all of them go through the console, so they appear above a live display; a line begins with `warning:` or
+`error:`, with `--verbose` with the logger's name; `--quiet` prints only errors.
+Must not: show a traceback without `--verbose`: it may contain secrets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KEYWORDS = re.compile(r"\b(?:max_image_cost|retry_(?:failed|missing|unknown))\b
 
 @contextmanager
 def diagnostics_to(console: Console) -> Generator[None]:
-    """Print what is logged, by any library, and Python's warnings; with `verbose` all that the package logs."""
+    """Print the log records of any library and Python's warnings; with `verbose` all records of the package."""
     root, log, handler = logging.getLogger(), logging.getLogger(_PACKAGE), ConsoleHandler(console)
     level, show = log.level, warnings.showwarning
 
@@ -42,7 +42,7 @@ def diagnostics_to(console: Console) -> Generator[None]:
 
 
 def name_options(text: str) -> str:
-    """Return a sentence of the package with options in the place of its keywords."""
+    """Return a message of the package with options in place of its keywords."""
     return _KEYWORDS.sub(lambda found: f"--{found[0].replace('_', '-')}", text)
 
 
@@ -57,7 +57,7 @@ class ConsoleHandler(logging.Handler):
         """Print a record."""
         try:
             self._print(record)
-        except Exception:  # noqa: BLE001  logging ends no call
+        except Exception:  # noqa: BLE001  logging must not end a call
             self.handleError(record)
 
     def _print(self, record: logging.LogRecord) -> None:

@@ -1,7 +1,7 @@
 """`openai-images edit`: one call with images.
 
-Invariants: as `generate`'s; files are looked at before anything is sent; URLs are the server's to fetch.
-Must not: judge images (the client does, and its errors get the names typed).
+Invariants: as in `generate.py`; files are checked before anything is sent; the server fetches URLs.
+Must not: check images (the client does, and its errors get the names that were typed).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class EditOptions(GenerateOptions):
 
     @property
     def image_arguments(self) -> list[str]:
-        """Everything that names an image."""
+        """All arguments that name an image."""
         return [*self.images, *(layer for layer in (self.mask, self.markup) if layer is not None)]
 
 
@@ -94,7 +94,7 @@ def _check_images(options: EditOptions) -> None:
     if folders := [name for name in files if os.path.isdir(name)]:  # noqa: PTH112  as above
         raise click.UsageError(f"a folder is not an image; name the images in it: {_join_quoted(folders)}.")
     if [*options.image_arguments, options.prompt, options.prompt_file].count(STDIN) > 1:
-        raise click.UsageError("- stands for stdin, which can be read once; it is given more than once.")
+        raise click.UsageError("- is stdin, which can be read only once, but it is given more than once.")
 
 
 def _join_quoted(names: Sequence[str]) -> str:
@@ -106,7 +106,5 @@ def _read_image(name: str) -> str | bytes:
     if name != STDIN:
         return name
     if not has_piped_stdin():
-        raise click.UsageError(
-            "- reads an image from stdin, but nothing is sent there: use < FILE or a pipe."
-        )
+        raise click.UsageError("- reads an image from stdin, which is a terminal: use < FILE or a pipe.")
     return read_stdin_bytes("an image")

@@ -1,7 +1,7 @@
-"""How a command ends: `asyncio.run` once, errors as messages on stderr and JSON lines on stdout, exit codes.
+"""Runs a command and reports its end: messages on stderr, JSON lines on stdout, and exit codes.
 
-Invariants: every way to end has a message and a code; an error says what happened, what to do, and "billed" only where
-the outcome is unknown.
+Invariants: every end has a message and a code; an error has what happened and what to do, and "billed" only if the
+outcome is unknown.
 Must not: print a key or a prompt, or without `--verbose` a traceback.
 """
 
@@ -62,10 +62,10 @@ def run_command(
         except ModuleNotFoundError:
             raise
         except Exception as error:  # noqa: BLE001  a bug gets a message too
-            # The text of the error may hold secrets: only its name is shown.
+            # The error's text may contain secrets: only its name is shown.
             kind = type(error).__name__
-            message = f"something unexpected happened ({kind})"
-            advice = "Please report it with what --verbose shows."
+            message = f"an unexpected error happened ({kind})"
+            advice = "Please report it with the output of --verbose."
             report_error(console, ErrorReport(error_type=kind, message=message, advice=advice), error)
             return 1
 
@@ -73,15 +73,17 @@ def run_command(
 def write_error_report(
     path: str, error: OSError, advice: str = "", *, maybe_billed: bool = False
 ) -> ErrorReport:
-    """Make a report of a path that cannot be written."""
+    """Make a report for a path that cannot be written."""
     kind = type(error).__name__
     message = f"cannot write to {path!r}: {error.strerror or kind}"
     return ErrorReport(error_type=kind, message=message, advice=advice, maybe_billed=maybe_billed)
 
 
 _MAYBE_BILLED = "It may have been billed although no image came; check before you send it again."
-_PARTLY_BILLED = "What did not come may have been billed as well; check before you send it again."
-_DAMAGED_BILLED = "It may have been billed, so what came instead of an image was kept; check that first."
+_PARTLY_BILLED = "The missing images may have been billed, too; check before you send it again."
+_DAMAGED_BILLED = (
+    "It may have been billed, so the data that came instead of an image was kept; check that first."
+)
 
 _SAME_NAME = ("background", "markup", "mask", "model", "moderation", "n", "quality")
 _OPTIONS = {name: f"--{name}" for name in _SAME_NAME} | {
@@ -133,7 +135,7 @@ class ErrorReport:
 
 
 def parameter_hints(values: Mapping[str, object], output: str | None) -> dict[str, str]:
-    """Map each parameter to advice, depending on the options that were `values` and on `-o`."""
+    """Map each parameter to advice, depending on the options in `values` and on `-o`."""
     hints = {
         name: _HINTS[name] if values.get(name) is not None else f"Set it with {option}."
         for name, option in _OPTIONS.items()
@@ -141,7 +143,7 @@ def parameter_hints(values: Mapping[str, object], output: str | None) -> dict[st
     suffix = "" if output is None else PurePath(output).suffix
     if suffix:
         hints["output_format"] = (
-            f"-o ends in {suffix}, which asks for that format; a name without a suffix asks for none."
+            f"-o ends in {suffix}, which requests that format; a name without a suffix requests none."
             if values.get("output_format") is None
             else f"Change --format and the suffix {suffix} of -o."
         )
@@ -155,7 +157,7 @@ def report_from(
     message = name_options(error.reason if isinstance(error, DownloadError) else str(error))
     if error.request_id:
         message = message.removesuffix(f"; request {error.request_id}")
-    if isinstance(error, RequestInvalidError):  # advice for programs
+    if isinstance(error, RequestInvalidError):  # this advice is for programs
         message = message.removesuffix('; validate="off" sends it anyway')
     status = error if isinstance(error, APIStatusError) else None
     attempts = f"{plural(error.attempts, 'attempt')}, {error.elapsed:.1f} s"
@@ -192,7 +194,7 @@ def print_error(console: Console, report: ErrorReport, error: BaseException | No
     console.print_message(f"error: {report.message}", "bold red")
     known = "billed" in report.message or report.urls
     hint = report.billing_hint if report.maybe_billed and not known else ""
-    # URLs keep their signatures: they are the only way to images that are paid for.
+    # URLs keep their signatures: there is no other access to paid images.
     for line in filter(None, (report.advice, *report.urls, hint, report.details)):
         console.print_message(f"       {line}", "red" if line is hint else "")
 
@@ -203,7 +205,7 @@ def exit_code(error: ImagesError) -> int:
 
 
 def _blamed_parameter(error: ImagesError) -> str | None:
-    """Return the parameter that the server names in `param`, or unmistakably in its message."""
+    """Return the parameter that the server names in `param`, or unambiguously in its message."""
     if isinstance(error, APIStatusError) and error.param in _OPTIONS:
         return error.param
     if not isinstance(error, BadRequestError):
@@ -231,7 +233,7 @@ def _advice(error: ImagesError, hints: Mapping[str, str]) -> str:
     if isinstance(error, RateLimitError):
         return f"Wait {error.retry_after:.0f} seconds." if error.retry_after else "Wait a minute."
     if isinstance(error, APITimeoutError) and error.timer == "total":
-        return "Give it longer with --timeout SECONDS."
+        return "Allow more time with --timeout SECONDS."
     if isinstance(error, APIConnectionError) and error.safe_to_resend:
         address = _NOT_THROUGH_PROXY if str(error).startswith("the proxy") else _NOT_SENT
         return _SHARED_LIMIT if isinstance(error, SharedLimitError) else address

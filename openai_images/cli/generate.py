@@ -1,4 +1,4 @@
-"""`openai-images generate`, and what `edit` shares with it: one call, its files, its progress.
+"""`openai-images generate`, and the base of `edit`: one call, its files, its progress.
 
 Invariants: options are checked before anything is sent; stdin is read before the event loop runs, so that Ctrl-C works;
 every finished image is reported, also when the call fails; partial images leave no file without `--keep-partials`.
@@ -146,7 +146,7 @@ class GenerateCommand:
                 return error_report.exit_code(error)
             except OSError as error:
                 sent = bool(self._attempts)
-                advice = "" if sent else "Nothing was sent. Choose another place with -o."
+                advice = "" if sent else "Nothing was sent. Choose another path with -o."
                 where = str(self._destination)
                 report = error_report.write_error_report(where, error, advice, maybe_billed=sent)
                 error_report.report_error(console, report, error)
@@ -154,7 +154,7 @@ class GenerateCommand:
         return self._reporter.report_result(result)
 
     def interrupted(self) -> ErrorReport:
-        """Print the finished images, and report what a Ctrl-C costs at this point."""
+        """Print the finished images, and report what may be billed after a Ctrl-C at this point."""
         self._reporter.report_images(self._images)
         return ErrorReport(
             error_type="Interrupted",
@@ -175,7 +175,7 @@ class GenerateCommand:
         elif self._options.local:
             what = "the local placeholder image costs nothing"
         elif self._images:
-            what = f"{len(self._images)} of {wanted} images were finished, and the others may be billed"
+            what = f"{len(self._images)} of {wanted} images were finished, and the other ones may be billed"
         elif several and self._attempts:
             folder = str(self._destination.parent)
             what = f"requests were sent and may be billed; images that were finished are in {folder!r}"
@@ -221,7 +221,7 @@ class GenerateCommand:
                         self._display.advance(step)
                 elif isinstance(event, PartialImage):
                     self._display.advance(seen.add_partial(event.image))
-                    # Partial images are shown in one place: those of one image only.
+                    # Partial images replace each other, so only those of one image are shown.
                     if event.image_index == 0:
                         await self._display.show(event.image)
         return stream.result

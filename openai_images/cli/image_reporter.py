@@ -1,8 +1,8 @@
-"""What a call made, on stdout: paths, JSON lines, or with `-o -` the bytes of one image; and on stderr its cost.
+"""Reports the images of a call: paths, JSON lines or (`-o -`) the bytes of one image on stdout, the cost on stderr.
 
-Invariants: a path is printed when its file is complete; an image that cannot be written to its place, or to stdout, is
-kept in a file that stderr names; with `-o -` nothing but the image goes to stdout. All of this blocks.
-Must not: print a prompt without `--json`; call the price of a placeholder image a cost.
+Invariants: a path is printed when its file is complete; an image that cannot be written to its path, or to stdout, is
+kept in a file that stderr names; with `-o -` only the image goes to stdout. All functions block.
+Must not: print a prompt without `--json`; report the price of a placeholder image as a cost.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _COUNTED_ONCE = ("usage", "cost", "tokens")
 
 
 class ImageReporter:
-    """Reports the images of one call; with `to_stdout` it writes the only image there, and paths to stderr."""
+    """Reports the images of one call; with `to_stdout` the single image goes there, and paths to stderr."""
 
     def __init__(
         self, console: Console, destination: Path, prompt: str, *, is_local: bool, to_stdout: bool
     ) -> None:
         self._out = console.out
-        # Paths that are printed all the same must not get into the image.
+        # Paths that are printed anyway must not get into the image.
         self._console = (
             Console(console.err, console.err, quiet=console.quiet, verbose=console.verbose)
             if to_stdout
@@ -50,7 +50,7 @@ class ImageReporter:
         self._to_stdout = to_stdout
 
     def report_result(self, result: ImageResult) -> int:
-        """Print the images of a result, and what it cost; return the exit code."""
+        """Print the images of a result, and its cost; return the exit code."""
         if self._to_stdout:
             code = self._write_bytes(result.image)
         else:
@@ -78,7 +78,7 @@ class ImageReporter:
                 own = {"sha256": saved.sha256, "revised_prompt": saved.revised_prompt}
                 record = {"index": number, **image_record(saved, str(saved.path)), **own, **known}
                 is_taken = console.print_record(record)
-                # These are of the whole call: adding up the lines must not count them twice.
+                # These fields are for the whole call: the sum of all lines must not count them twice.
                 known = known | {name: None for name in _COUNTED_ONCE if name in known}
             else:
                 is_taken = console.print_result(str(saved.path))
@@ -87,17 +87,17 @@ class ImageReporter:
         return code
 
     def report_error_images(self, error: ImagesError) -> None:
-        """Print the finished images that an error carries."""
+        """Print the finished images of an error."""
         if isinstance(error, PartialResultError):
             self.report_result(error.result)
         elif not isinstance(error, DownloadError):
             self.report_images(error.images)
-        elif error.response is not None:  # the error itself lists the URLs of others
+        elif error.response is not None:  # the error itself lists the URLs of the other images
             self.report_images([one for one in error.response.images if one.nbytes])
         for image in error.damaged:
             kept = self._ensure_saved(image)
-            where = "" if kept is None else f" is kept in {str(kept.path)!r}"
-            message = f"warning: what came instead of an image ({image.flaw}){where}"
+            where = "" if kept is None else f"; it is kept in {str(kept.path)!r}"
+            message = f"warning: data came instead of an image ({image.flaw}){where}"
             self._console.print_message(message, "yellow")
 
     def close(self) -> None:
@@ -121,11 +121,11 @@ class ImageReporter:
         self._console.print_message(f"warning: stdout is closed; the image is {str(image.path)!r}", "yellow")
 
     def _ensure_saved(self, image: Image) -> Image | None:
-        """Return the image with a path, saved elsewhere if need be; None if it is remote."""
+        """Return the image with a path, saved in a fallback folder if necessary; None if it is remote."""
         if image.path is not None:
             return image
         if image.url is not None:
-            message = "an image that is paid for was not fetched from where it is"
+            message = "a paid image was not fetched from its URL"
             report = ErrorReport(error_type="DownloadError", message=message, urls=(image.url,))
             report_error(self._console, report)
             return None
@@ -147,7 +147,7 @@ def check_stdout(console: Console) -> None:
 
 
 def cost_note(result: ImageResult, *, is_local: bool) -> str:
-    """Say what a result cost and how long it took: `cost: $0.006 (272 output tokens), 1.9 s`."""
+    """Format a result's cost and duration: `cost: $0.006 (272 output tokens), 1.9 s`."""
     usage, cost, model = result.usage, result.cost(), result.model
     count = usage.output_tokens if usage is not None else None
     tokens, seconds = plural(count, "output token") if count else "", f"{result.elapsed:.1f} s"
@@ -156,9 +156,9 @@ def cost_note(result: ImageResult, *, is_local: bool) -> str:
         return f"cost: nothing{would}, {seconds}"
     if cost is not None:
         return f"cost: {dollars(cost)} ({tokens}), {seconds}"
-    why = "the server's token counts do not tell"
+    why = "the server's token counts are not sufficient"
     if not tokens:
-        why = "the server counted no tokens"
+        why = "the server sent no token counts"
     elif PUBLISHED_PRICES.of(model) is None:
         why = f"{tokens}; no price is known for {model!r}"
     return f"cost: unknown ({why}), {seconds}"

@@ -1,9 +1,9 @@
 """The rows of a live display at the bottom of a terminal.
 
-Invariants: while it is open, whatever any thread writes to stderr, or to a stdout that is a terminal, appears above the
-rows on lines of its own; rows are never as wide or high as the terminal, so that they can be erased; `close`
-leaves nothing of them, and the cursor visible.
-Must not: raise: a display never stops a call that is paid for.
+Invariants: while it is open, all text that any thread writes to stderr, or to a stdout that is a terminal, appears on
+separate lines above the rows; rows are smaller than the terminal, so that they can be erased; `close` erases them and
+makes the cursor visible.
+Must not: raise: a display never stops a paid call.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class LiveRegion:
-    """Rows that are redrawn in place; `texts_above` counts what others wrote while it was open."""
+    """Rows that are redrawn in place; `texts_above` counts the texts that other code wrote meanwhile."""
 
     def __init__(self, console: Console) -> None:
         self.texts_above = 0
@@ -39,7 +39,7 @@ class LiveRegion:
         self._lock = threading.RLock()
 
     def open(self) -> None:
-        """Divert both streams to write above the rows."""
+        """Redirect both streams to write above the rows."""
         console = self._console
         console.err.stream = cast("TextIO", _StreamAbove(cast("TextIO", self._terminal), self))
         if console.out.isatty() and console.out.stream is not None:
@@ -47,7 +47,7 @@ class LiveRegion:
         self._terminal.write(_HIDE_CURSOR)
 
     def show(self, rows: Sequence[Text]) -> None:
-        """Draw these rows in place of the last ones; not while a line above them is unfinished."""
+        """Replace the rows; wait while a line above them is unfinished."""
         with self._lock:
             if not self._is_line_open:
                 self.erase()
@@ -55,11 +55,11 @@ class LiveRegion:
                 self._draw()
 
     def write(self, text: str) -> None:
-        """Write whole lines above the rows that count as part of the display."""
+        """Write lines of the display itself above the rows."""
         self._write_above(cast("TextIO", self._terminal), text)
 
     def write_foreign(self, stream: TextIO, text: str) -> int:
-        """Write a text of others above the rows."""
+        """Write other code's text above the rows."""
         self.texts_above += 1
         return self._write_above(stream, text)
 
@@ -72,9 +72,9 @@ class LiveRegion:
             self._terminal.flush()
 
     def erase(self) -> None:
-        """Erase the rows, to write in their place."""
+        """Erase the rows, so that text can replace them."""
         if self._is_shown:
-            # A terminal that was made narrower since has wrapped the rows.
+            # If the terminal was made narrower, it has wrapped the rows.
             width = max(1, self._console.rich.width)
             lines = sum(max(1, math.ceil(row / width)) for row in self._widths)
             self._terminal.write(_ERASE_LINE + _ERASE_LINE_ABOVE * (lines - 1))
@@ -88,7 +88,7 @@ class LiveRegion:
                 count = stream.write(text)
                 stream.flush()
             finally:
-                # rich before 15 ends the style after the line feed.
+                # Before version 15, rich ends the style after the line feed.
                 self._is_line_open = not _STYLE.sub("", text).endswith("\n")
                 self._draw()
         return count

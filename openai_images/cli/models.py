@@ -1,8 +1,8 @@
-"""`openai-images models`: what each model accepts, what its images cost and when it ends; `--check` asks the server.
+"""`openai-images models`: the values, prices and end dates of each model; `--check` asks the server.
 
-Invariants: everything but `--check` works without key and network; a price or a date that is not published is said to
-be unknown; what the server says of a model's end overrides the table.
-Must not: call a model available that the server did not list.
+Invariants: everything but `--check` works without key and network; a price or date that is not published is reported as
+unknown; the server's end date of a model overrides the table.
+Must not: report a model as available that the server did not list.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from openai_images.cli.options import CallOptions, offline_client, open_client
 from openai_images.cli.text_table import table_lines
 
 _SIZES = ("1024x1024", "1536x1024", "1024x1536", "2048x2048", "3840x2160")
-"""Shown where any size is accepted: those that all models have, a larger one, and the largest of a screen's shape."""
+"""Example sizes if any size is accepted: those that all models have, a larger one, and the largest in 16:9."""
 
 _SNAPSHOT = re.compile(r"-\d{4}-\d\d-\d\d$")
 _MAX_LISTED = 20
-"""Unknown models that are all shown; a server with more has models for other things."""
+"""Maximum number of unknown models that are all listed; a server with more has models for other tasks."""
 
 
 @frozen(kw_only=True)
@@ -45,7 +45,7 @@ class ModelsOptions(CallOptions):
     ask_server: bool = False
 
     def check(self) -> None:
-        """Raise click.UsageError where the options contradict each other."""
+        """Raise click.UsageError for options that contradict each other."""
         super().check()
         server = {
             "--local": self.local,
@@ -55,7 +55,9 @@ class ModelsOptions(CallOptions):
         }
         for option, value in server.items():
             if value and not self.ask_server:
-                raise click.UsageError(f"{option} is about a server, which only --check asks: add --check.")
+                raise click.UsageError(
+                    f"{option} is about a server, and only --check calls one: add --check."
+                )
 
 
 def run_models(options: ModelsOptions, streams: Streams) -> int:
@@ -73,7 +75,7 @@ def run_models(options: ModelsOptions, streams: Streams) -> int:
 
 
 def current_date() -> date:
-    """Today, in UTC."""
+    """Return today's date in UTC."""
     return datetime.now(UTC).date()
 
 
@@ -95,7 +97,7 @@ async def _check(options: ModelsOptions, console: Console) -> int:
 
 @frozen
 class ModelStatus:
-    """A model of the table on a day; `listed` are the server's models, None where it was not asked."""
+    """A model of the table on a day; `listed` are the server's models, None without `--check`."""
 
     spec: ModelSpec
     today: date
@@ -108,23 +110,23 @@ class ModelStatus:
 
     @property
     def is_available(self) -> bool | None:
-        """Whether the server listed it; None where it was not asked."""
+        """Whether the server listed it; None without `--check`."""
         return None if self.listed is None else bool(self.names)
 
     @property
     def end(self) -> date | None:
-        """The first day without it: by the server, or else by the table."""
+        """The first day without it, from the server or else from the table."""
         days = [(self.listed or {})[name].shutdown_date for name in self.names]
         return next(filter(None, days), self.spec.ends)
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is gone; one that the server lists is not."""
+        """Whether it has ended; a model that the server lists has not."""
         return not self.names and self.spec.has_ended(self.today)
 
     @property
     def costs(self) -> dict[str, dict[str, Decimal | None]]:
-        """The most that an image costs, without its prompt, by size and quality."""
+        """The maximum cost of an image without its prompt, by size and quality."""
         name, qualities = self.spec.name, [q for q in self.spec.values.get("quality", ()) if q != "auto"]
         return {
             size: {
@@ -136,14 +138,14 @@ class ModelStatus:
 
     @property
     def server_lines(self) -> list[str]:
-        """What the server says of it."""
+        """The server's facts about it."""
         if self.listed is None:
             return []
         return ["available" if self.names else "not available to this key"]
 
     @property
     def end_line(self) -> str:
-        """When it ends, and what replaces it."""
+        """Its end date and replacements."""
         end = self.end
         if end is None:
             return "no date is known"
@@ -183,7 +185,7 @@ class ModelStatus:
 
 
 def _usd(cost: Decimal) -> str:
-    """With four digits, in every row."""
+    """Format with four digits, so that all rows align."""
     return f"${cost.quantize(Decimal('0.0001'), 'ROUND_UP')}"
 
 
@@ -199,7 +201,7 @@ def _print(console: Console, known: Sequence[ModelStatus], others: Sequence[Mode
             console.print_record(_unknown_record(model))
         return
     live = [status for status in known if not status.has_ended]
-    # Neighbors that differ in nothing but their name share a block.
+    # Neighbors that differ only in their name share a block.
     for lines, same in groupby(live, key=_block):
         console.print_result(", ".join(status.spec.name for status in same))
         for line in lines:
@@ -211,7 +213,7 @@ def _print(console: Console, known: Sequence[ModelStatus], others: Sequence[Mode
     for line in _other_lines(others):
         console.print_result(line)
     console.print_note(
-        f"costs: the most that one image takes without its prompt, by the prices of {PUBLISHED_PRICES.as_of}"
+        f"costs: the maximum for one image without its prompt, by the prices of {PUBLISHED_PRICES.as_of}"
     )
 
 
@@ -259,7 +261,7 @@ def _block(status: ModelStatus) -> list[str]:
 
 
 def _value_line(spec: ModelSpec, name: str) -> str:
-    """Return the values of a parameter; of some it is uncertain whether the API accepts them."""
+    """Return the values of a parameter; values that the API may not accept are marked."""
     return ", ".join(
         f"{value} (uncertain)" if (name, value) in spec.unsure else value for value in spec.values[name]
     )

@@ -1,8 +1,8 @@
-"""Options of all commands that send requests: what to generate, which server to ask, `-` for stdin.
+"""Options of all commands that send requests: the parameters, the server, `-` for stdin.
 
-Invariants: an option that was not typed is not sent; without a key nothing is sent; with `--local` no key leaves the
+Invariants: an option that was not typed is not sent; without a key nothing is sent; with `--local` no key of the
 environment and no proxy is used; OPENAI_* and AZURE_OPENAI_* never mix. A stdin that is absent or unreadable is a usage
-error before anything is sent; its text is UTF-8, UTF-16 with its mark, or the locale's.
+error before anything is sent; its text is UTF-8, UTF-16 with a BOM, or in the locale's encoding.
 Must not: fall back to placeholder images.
 """
 
@@ -75,34 +75,34 @@ class CallOptions:
         return not named and bool(_env("AZURE_OPENAI_ENDPOINT"))
 
     def check(self) -> None:
-        """Raise click.UsageError where two servers are named."""
+        """Raise click.UsageError if two servers are named."""
         for option, value in (
             ("--base-url", self.base_url),
             ("--azure", self.azure),
             ("--shared-limit", self.shared_limit),
         ):
             if self.local and value:
-                raise click.UsageError(f"--local starts a server of its own; leave {option} out.")
+                raise click.UsageError(f"--local starts its own server; leave {option} out.")
         if self.limit_name is not None and self.shared_url is None:
             raise click.UsageError("--limit-name needs --shared-limit URL, or OPENAI_IMAGES_SHARED_LIMIT.")
 
     @property
     def shared_url(self) -> str | None:
-        """The Redis server with the shared limits; None for limits of this process, as of the local server."""
+        """The Redis server with the shared limits; None for limits of this process only."""
         return None if self.local else self.shared_limit or _env("OPENAI_IMAGES_SHARED_LIMIT") or None
 
     def share(self, limits: Limits) -> Limits:
-        """Return the limits, shared if these options say so. Raises `ConfigurationError`."""
+        """Return the limits, shared if the options request it. Raises `ConfigurationError`."""
         return evolve(limits, shared=self.shared_url, name=self.limit_name or limits.name)
 
     def check_format(self, wanted: str | None, advice: str) -> None:
-        """Raise click.UsageError where an option is for another format; `advice` has its name as {0}."""
+        """Raise click.UsageError if an option is for another format; {0} in `advice` is its name."""
         for option, value, name in (("--frames", self.frames, "gif"), ("--svg-model", self.svg_model, "svg")):
             if value is not None and wanted != name:
                 raise click.UsageError(f"{option} is for {name}: {advice.format(name)}.")
 
     def make_console(self, streams: Streams) -> Console:
-        """Make the console that these options ask for."""
+        """Make the console for these options."""
         return Console(streams.out, streams.err, quiet=self.quiet, verbose=self.verbose, as_json=self.as_json)
 
     def request_params(self, output: str | None = None) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class CallOptions:
 
 
 def offline_client(options: CallOptions) -> ImagesClient:
-    """Make a client that sends nothing and needs no key, and refuses what the real one would.
+    """Make a client that sends nothing and needs no key, with the same checks as the real one.
 
     Raises `ConfigurationError`.
     """
@@ -174,9 +174,7 @@ async def open_client(
         key = _env("OPENAI_API_KEY")
         if not key:
             raise ConfigurationError(_NO_KEY)
-        _ = ImagesClient(
-            base_url=options.base_url, api_key=key
-        ).base_url  # raises for one that cannot be used
+        _ = ImagesClient(base_url=options.base_url, api_key=key).base_url  # raises for an unusable URL
         provider = _observed_key(key, on_attempt)
         async with ImagesClient(base_url=options.base_url, api_key=provider, **common) as client:
             is_open = options.azure is None and not (options.base_url or _env("OPENAI_BASE_URL"))
@@ -192,7 +190,7 @@ def _azure_client(
     token, key = _env("AZURE_OPENAI_AD_TOKEN"), _env("AZURE_OPENAI_API_KEY")
     if not (token or key):
         raise ConfigurationError(_NO_AZURE_KEY)
-    _ = ImagesClient.azure(options.base_url, api_key=token or key).base_url  # raises likewise
+    _ = ImagesClient.azure(options.base_url, api_key=token or key).base_url  # raises for an unusable URL
     provider = _observed_key(token or key, on_attempt)
     credential: dict[str, Any] = {"token_provider": provider} if token else {"api_key": provider}
     return ImagesClient.azure(options.base_url, **credential, **common)
@@ -231,7 +229,7 @@ def read_stdin_bytes(what: str) -> bytes:
     if stdin is None:
         raise click.UsageError(f"- reads {what} from stdin, which is closed; use < FILE or a pipe.")
     try:
-        data: Any = getattr(stdin, "buffer", stdin).read()  # one in memory may be text
+        data: Any = getattr(stdin, "buffer", stdin).read()  # a stdin in memory may be text
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise click.UsageError(f"- reads {what} from stdin, which cannot be read: {why}.") from None
@@ -244,7 +242,7 @@ def read_stdin_text(what: str) -> str:
 
 
 def decode_text(data: bytes, source: str) -> str:
-    """Decode a file or stdin; `source` says in errors what was read. Raises click.UsageError."""
+    """Decode a file or stdin; `source` names it in errors. Raises click.UsageError."""
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encodings = ["utf-16"] if marked else ["utf-8-sig", getattr(sys.stdin, "encoding", None) or "utf-8"]
     for encoding in encodings:
@@ -252,4 +250,4 @@ def decode_text(data: bytes, source: str) -> str:
             return data.decode(encoding)
         except (UnicodeDecodeError, LookupError):
             continue
-    raise click.UsageError(f"{source}, and what is there is not UTF-8; convert it.")
+    raise click.UsageError(f"{source}, but its text is not UTF-8; convert it.")

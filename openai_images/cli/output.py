@@ -1,4 +1,4 @@
-"""The images of a command: where they go, in which format, and what a JSON line says of them.
+"""The images of a command: their paths, their format, and their fields in a JSON line.
 
 Invariants: contradictions are usage errors before anything is sent.
 Must not: let a prompt choose a folder (names made from it are letters, digits and hyphens).
@@ -49,7 +49,7 @@ def _words(text: str) -> list[str]:
 
 
 def _first(word: str) -> str:
-    if len(word) > _LONGEST:  # `shorten` looks at the letter after the cut
+    if len(word) > _LONGEST:  # `shorten` checks the letter after the cut
         word = shorten(word[: _LONGEST + 1], len(word[:_LONGEST].encode()))
     return shorten(word, _LONGEST_BYTES)
 
@@ -59,7 +59,9 @@ def output_format(output: str | None, wanted: str | None) -> str | None:
     named = None if wanted is None else {"jpg": "jpeg"}.get(wanted.lower(), wanted.lower())
     suffix = "" if output is None else Path(output).suffix.lower()
     if suffix in _NEVER_MADE:
-        raise click.UsageError(f"-o ends in {suffix}, which the API does not make; use .png, .jpg or .webp.")
+        raise click.UsageError(
+            f"-o ends in {suffix}, a format that the API does not have; use .png, .jpg or .webp."
+        )
     by_suffix = _BY_SUFFIX.get(suffix)
     if named and by_suffix and named != by_suffix:
         raise click.UsageError(f"-o ends in {suffix}, but --format says {named}; leave one of them out.")
@@ -69,13 +71,13 @@ def output_format(output: str | None, wanted: str | None) -> str | None:
 def output_path(output: str | None, prompt: str) -> Path:
     """Return the file or stem that `-o` names, or a name from the prompt in its folder. Raises click.UsageError.
 
-    For `-o -` it is in a temporary folder, made here.
+    For `-o -` it is in a new temporary folder.
     """
     if output is None:
         return Path(slugify(prompt))
     if output == "":
         raise click.UsageError("-o needs the name of a file or a folder, or - for stdout.")
-    if output == STDOUT:  # on its way there it is a file, which stays if stdout fails
+    if output == STDOUT:  # first written to a file, which is kept if stdout fails
         return Path(tempfile.mkdtemp(prefix="openai-images-")) / slugify(prompt)
     if output.endswith(("/", os.sep)) or os.path.isdir(output):  # noqa: PTH112  Path's raises if too long
         return Path(output) / slugify(prompt)
@@ -93,7 +95,7 @@ def call_record(result: ImageResult, *names: str) -> dict[str, Any]:
 
 
 def image_record(image: Image, path: str) -> dict[str, Any]:
-    """Return what a JSON line says of an image."""
+    """Return an image's fields for a JSON line."""
     size = {"width": image.width, "height": image.height, "bytes": image.nbytes}
     return {"path": path, "media_type": image.media_type, **size}
 

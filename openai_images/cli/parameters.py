@@ -1,7 +1,7 @@
 """`--param KEY=VALUE`: parameters of the API without an option.
 
-Invariants: a value is JSON where it can be read as such, and text otherwise; a parameter that the client knows is
-checked like any other, the rest goes into the body as it is; what has an option is refused with the option to use.
+Invariants: a value is parsed as JSON if possible, otherwise it is text; a parameter that the client knows is checked,
+other parameters go into the body unchanged; a parameter that has an option is rejected, and the error names the option.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Images shown small: in the terminal (kitty, iTerm2 or half blocks), and as thumbnails of the contact sheet.
+"""Small images: previews in the terminal (kitty, iTerm2 or half blocks), and thumbnails of the contact sheet.
 
-Invariants: the environment alone chooses the protocol; each text is written at the left edge of free lines and leaves
-the cursor below them. Pixels are counted before decoding and again when Pillow has read the header; one image is
-decoded at a time, so that the largest allowed bounds the memory; one that cannot be decoded is not shown. It blocks.
-Must not: query the terminal (one that does not answer would leave the question in the shell); import Pillow early.
+Invariants: only the environment chooses the protocol; each text is written at the left edge of free lines and leaves
+the cursor below them. Pixels are counted before decoding, and again when Pillow has read the header; one image is
+decoded at a time, to limit the memory; an image that cannot be decoded is not shown. Functions block.
+Must not: query the terminal (without a reply the query would appear in the shell); import Pillow early.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SAVE, _RESTORE = "\x1b7", "\x1b8"
 
 
 class TerminalProtocol(Enum):
-    """How a terminal is given an image."""
+    """A protocol to show an image in a terminal."""
 
     KITTY = "the graphics protocol of kitty"
     ITERM2 = "the inline images of iTerm2"
@@ -50,7 +50,7 @@ _24_BIT_PROGRAMS = ("Hyper", "vscode")
 
 
 def detect_protocol(env: Mapping[str, str]) -> TerminalProtocol | None:
-    """Choose the best protocol that the environment promises."""
+    """Choose the best protocol that the environment indicates."""
     term, program = env.get("TERM", ""), env.get("TERM_PROGRAM", "")
     inside = "TMUX" in env or "STY" in env or term.startswith(("tmux", "screen"))
     if term in ("", "dumb"):
@@ -71,7 +71,7 @@ def detect_protocol(env: Mapping[str, str]) -> TerminalProtocol | None:
 
 @frozen
 class Drawing:
-    """A text to write at the left edge of `rows` free lines."""
+    """A text to be written at the left edge of `rows` free lines."""
 
     text: str
     rows: int
@@ -108,7 +108,7 @@ class Preview:
 
 
 def fit_cells(width: int, height: int, columns: int, rows: int) -> tuple[int, int]:
-    """Compute the cells that an image fills in its own proportions."""
+    """Compute the cells that an image fills at its own ratio."""
     scale = min(columns / width, 2 * rows / height)
     return max(1, min(columns, round(width * scale))), max(1, min(rows, round(height * scale / 2)))
 
@@ -188,10 +188,10 @@ def _distance(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 MAX_PIXELS = 40_000_000
-"""Pixels of an image that is decoded: 160 MB, and five times the largest that the API makes."""
+"""Maximum pixels of an image that is decoded: 160 MB, and five times the API's largest image."""
 
 MAX_BYTES = 256 * 1024 * 1024
-"""Bytes of a file that is decoded."""
+"""Maximum bytes of a file that is decoded."""
 
 _LONGEST_SIDE = 480
 _QUALITY = 78
@@ -201,7 +201,7 @@ _decode_lock = threading.Lock()
 
 @contextmanager
 def open_image(source: Path | bytes) -> Generator[PillowImage]:
-    """Open the image in Pillow, one at a time; this blocks. Raises OSError, or whatever Pillow does."""
+    """Open the image in Pillow, one at a time; this blocks. Raises OSError, or any exception of Pillow."""
     with _decode_lock:
         if isinstance(source, Path) and source.stat().st_size > MAX_BYTES:
             raise OSError(f"a file of more than {MAX_BYTES:,} bytes")
@@ -220,7 +220,7 @@ def _check_size(image: Image | PillowImage) -> None:
 
 
 def write_thumbnail(source: Path, target: Path) -> None:
-    """Write a small WebP copy of `source` to `target`. Raises OSError, or whatever Pillow does."""
+    """Write a small WebP copy of `source` to `target`. Raises OSError, or any exception of Pillow."""
     with open_image(source) as image:
         image.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
         has_alpha = "A" in image.getbands() or "transparency" in image.info

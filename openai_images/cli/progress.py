@@ -1,8 +1,8 @@
 """Progress of one call on stderr: plain lines, or on a terminal one changing line below the images.
 
-Invariants: images are drawn into lines freed before, so nothing scrolls away under them, and never over a text; no line
-is as wide as the terminal; the end leaves whole lines.
-Must not: raise: progress never stops a call that is paid for.
+Invariants: images are drawn into lines that were freed before, so nothing scrolls, and never over a text; no line is as
+wide as the terminal; at the end all lines are complete.
+Must not: raise: progress never stops a paid call.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TEXT_LINES = 3  # lines left for text
 
 @frozen(kw_only=True)
 class ProgressStep:
-    """How far a call is: `received` of `expected` partial images, `nbytes` of images."""
+    """The progress of a call: `received` of `expected` partial images, `nbytes` of images."""
 
     stage: str
     received: int = 0
@@ -63,7 +63,7 @@ class ProgressDisplay:
         """Show a step."""
 
     async def show(self, image: Image, *, anew: bool = False) -> None:
-        """Show an image in place of the last one, or, if `anew`, below it."""
+        """Show an image in place of the last one; if `anew`, below it."""
 
 
 class PlainProgress(ProgressDisplay):
@@ -102,7 +102,7 @@ class PlainProgress(ProgressDisplay):
 
 
 def make_preview(console: Console, wish: bool | None) -> Preview | None:
-    """Choose how to show images: as `--preview` says, else only on a terminal. Raises ModuleNotFoundError."""
+    """Make the preview if `wish` or the terminal allows it; None without one. Raises ModuleNotFoundError."""
     if wish is False or console.quiet or not (wish or console.is_terminal):
         return None
     protocol = detect_protocol(os.environ)
@@ -120,7 +120,7 @@ def make_preview(console: Console, wish: bool | None) -> Preview | None:
 
 @define
 class CallProgress:
-    """Counts the images of a call and their partial images; each event gives the step to show."""
+    """Counts the images of a call and their partial images; each method returns the step to show."""
 
     image_count: int
     partials_per_image: int
@@ -130,7 +130,7 @@ class CallProgress:
 
     @property
     def has_several_images(self) -> bool:
-        """Whether images are counted, not partial images."""
+        """Whether images are counted instead of partial images."""
         return self.image_count > 1
 
     def step(self, stage: str) -> ProgressStep:
@@ -155,7 +155,7 @@ class CallProgress:
         return self.step(f"partial image {self.partials} of {self.partials_per_image * self.image_count}")
 
     def add_image(self, image: Image) -> ProgressStep | None:
-        """Count a finished image; None for a single one, which `finish` reports."""
+        """Count a finished image; return None for a single image, which `finish` reports."""
         self.done += 1
         self.nbytes += image.nbytes
         return self.step(f"image {self.done} of {self.image_count}") if self.has_several_images else None
@@ -184,13 +184,13 @@ class Ticker:
         self.close()
 
     def open(self) -> None:
-        """Called when it is entered."""
+        """Begin; called on entry."""
 
     def tick(self) -> None:
-        """Called every `period` seconds."""
+        """Do what is due; called every `period` seconds."""
 
     def close(self) -> None:
-        """Called when it is left."""
+        """End; called on exit."""
 
     async def sleep(self, seconds: float) -> None:
         """Sleep between two ticks."""
@@ -221,7 +221,7 @@ class LiveProgress(Ticker, PlainProgress):
         self.tick()
 
     def close(self) -> None:
-        """Clear the line, or leave the last step in it."""
+        """Clear the line, or leave the last step on it."""
         self._region.close()
         if self._step.is_last:
             super().advance(self._step)
@@ -233,7 +233,7 @@ class LiveProgress(Ticker, PlainProgress):
         self.tick()
 
     async def show(self, image: Image, *, anew: bool = False) -> None:
-        """Draw the image above the line: over the last one, unless something was written below that."""
+        """Draw the image above the line: over the last one, unless text was written below that."""
         drawing = await self.draw(image)
         if drawing is None:
             return

@@ -1,8 +1,8 @@
 """The prompt of a command: from its argument, a file, or stdin.
 
 Invariants: `@FILE` is read from a file, `@@` begins a prompt with `@`, `-` is stdin; a file or stdin is UTF-8, UTF-16
-with its mark, or the locale's.
-Must not: send what only looks like a file name.
+with a BOM, or in the locale's encoding.
+Must not: send a file name as the prompt.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STDIN = "-"
 def read_prompt(argument: str | None, file: str | None) -> str:
     """Return the prompt that PROMPT (or `--prompt`) or `--prompt-file` gives. Raises click.UsageError."""
     if argument is not None and file is not None:
-        raise click.UsageError("--prompt-file gives the prompt; leave the other one out.")
+        raise click.UsageError("--prompt-file names the prompt; leave the other one out.")
     if file is not None:
         prompt = read_stdin_text("the prompt") if file == STDIN else _read_file(file)
     elif argument is None:
@@ -43,14 +43,14 @@ def _read_file(name: str, advice: str = "") -> str:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise click.UsageError(f"the prompt cannot be read from {name!r}: {why}{advice}.") from None
-    return decode_text(data, f"{name!r} holds the prompt")
+    return decode_text(data, f"{name!r} has the prompt")
 
 
 def _check(prompt: str) -> str:
     if not prompt.strip():
         raise click.UsageError("the prompt is empty.")
     try:
-        # Python makes lone surrogates of bytes that the locale cannot decode; in the locale C of all UTF-8.
+        # Python makes lone surrogates from bytes that the locale cannot decode (in the locale C from all non-ASCII).
         return (os.fsencode(prompt).decode() if re.search("[\ud800-\udfff]", prompt) else prompt).strip()
     except UnicodeError:
         raise click.UsageError("the prompt holds bytes that are not UTF-8; convert it.") from None

@@ -1,7 +1,7 @@
 """`openai-images serve`: the local images server in the foreground.
 
-Invariants: stdout says how to reach it, in lines that a shell can read; stderr has a line for each request, without its
-prompt; Ctrl-C closes it and gives 130.
+Invariants: stdout has its address and key, in lines that a shell can read; stderr has a line for each request, without
+the prompt; Ctrl-C closes the server, with exit code 130.
 Must not: listen on an address that is not loopback.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from openai_images.server import AnsweredRequest, LocalImagesServer
 
 _PROMPT = "a lighthouse at dusk"
-_OWN = {"hide_limits", "list_faults", "quiet"}  # options that are not the server's
+_OWN = {"hide_limits", "list_faults", "quiet"}  # options that the server does not have
 
 
 @frozen(kw_only=True)
@@ -112,7 +112,7 @@ def _print_connection(server: LocalImagesServer, console: Console) -> None:
 
 
 def _log_request(answered: AnsweredRequest, console: Console) -> None:
-    if answered.path == "/":  # a browser that refreshes the page
+    if answered.path == "/":  # a browser refreshes the page
         return
     fault = "" if answered.fault == "ok" else f"  fault {answered.fault}"
     status = answered.status or "hung up"

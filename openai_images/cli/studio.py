@@ -1,7 +1,7 @@
-"""`openai-images studio`: the page for people, served on loopback until Ctrl-C.
+"""`openai-images studio`: the page for a browser, served on loopback until Ctrl-C.
 
-Invariants: the address is printed on stdout, once, with its token; Ctrl-C waits for what is paid for, a second one does
-not; both give 130. The key stays in this process.
+Invariants: the address is printed on stdout, once, with its token; Ctrl-C waits for paid generations, a second one does
+not; both exit with 130. The key stays in this process.
 Must not: listen on an address that is not loopback.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from openai_images.studio import History, Studio
 
 _PACE = 0.9
-_CLOSED = "What was in flight is in the journal: images that arrived are in the folder, the rest is listed as unknown."
+_CLOSED = "Generations in flight are in the journal: images that arrived are in the folder, others count as unknown."
 
 
 @frozen(kw_only=True)
@@ -49,7 +49,7 @@ async def _studio(options: StudioOptions, console: Console) -> int:
     try:
         history = History(options.out)
     except OSError as error:
-        report_error(console, write_error_report(options.out, error, "Name another folder with --out."))
+        report_error(console, write_error_report(options.out, error, "Choose another folder with --out."))
         return 2
     try:
         async with open_client(options, console, lambda: None, pace=_PACE) as client:
@@ -92,5 +92,5 @@ def _open_browser(url: str) -> None:
 def _port_report(port: int, error: OSError) -> ErrorReport:
     message = f"port {port} on 127.0.0.1 cannot be used: {error.strerror or error}"
     return ErrorReport(
-        error_type=type(error).__name__, message=message, advice="Name another one with --port."
+        error_type=type(error).__name__, message=message, advice="Choose another one with --port."
     )

@@ -1,6 +1,6 @@
-"""What was probably meant by a misspelt command or choice, in click's error.
+"""Adds the name that was probably meant to click's error for a misspelt command or choice.
 
-Invariants: click's own suggestions (of options; of commands since 8.4) stay as they are.
+Invariants: click's own suggestions (of options; of commands since 8.4) are unchanged.
 Must not: be imported before there is an error.
 """
 
@@ -16,7 +16,7 @@ _QUOTED = re.compile(r"'([^']*)'")
 
 
 def with_suggestion(error: click.ClickException) -> click.ClickException:
-    """Return the error with the name that was probably meant in its message, or as it is."""
+    """Return the error with the name that was probably meant, or unchanged if there is none."""
     message, typed = error.format_message(), _QUOTED.search(error.message)
     if typed is None or "Did you mean" in message or not isinstance(error, click.UsageError):
         return error

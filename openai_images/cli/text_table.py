@@ -1,6 +1,6 @@
 """`table_lines`: columns of text, for stdout.
 
-Invariants: no line ends in white space; the first column, and those named in `left`, are flush left, all others right.
+Invariants: no line ends in white space; the first column and those in `left` are aligned left, all others right.
 Must not: wrap or cut a cell.
 """
 

@@ -1,7 +1,7 @@
-"""The commands about money, models and servers, and those with a page: `costs`, `models`, `serve`, `studio`, `demo`.
+"""The other commands: `costs`, `batch-status`, `models`, `serve`, `studio`, `demo`.
 
-Invariants: as in `commands.py`: click is all that is imported here; docstrings are help texts.
-Must not: do any work.
+Invariants: as in `commands.py`: only click is imported here; docstrings are help texts.
+Must not: do the work of a command.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ command = partial(click.command, cls=Command)
 def costs(streams: Streams, /, **values: Any) -> int:
     """Add up what the batches in DIR... cost, by folder and model, with their images and tokens.
 
-    DIR is a folder that `openai-images batch` made: its journal has what each request took. Nothing is sent. What may
-    have been billed without anybody knowing its cost is listed on its own, and never counts as 0.
+    DIR is a folder that `openai-images batch` made: its journal has the cost of each request. Nothing is sent. Requests
+    that may have been billed at an unknown cost are listed separately, and never count as 0.
     """
     from openai_images.cli.costs import CostsOptions, run_costs
 
     return run_costs(CostsOptions(**values), streams)
 
 
-@command("batch-status", short_help="Where a batch stands that many processes share.")
+@command("batch-status", short_help="Print the state of a batch that many processes share.")
 @argument("out", metavar="DIR")
 @option("--no-prompts", is_flag=True, help="Leave the prompts out of the contact sheet.")
 @json_option
 @verbosity_options
 @click.pass_obj
 def batch_status(streams: Streams, /, **values: Any) -> int:
-    """Print where the batch in DIR stands, all processes of `batch --shard` together, and write its contact sheet.
+    """Print the state of the batch in DIR, for all processes of `batch --shard`, and write its contact sheet.
 
-    DIR is what `batch` has as --out: a folder, or a URL such as s3://bucket/run. Nothing is sent. While the batch runs,
+    DIR is the --out of `batch`: a folder, or a URL such as s3://bucket/run. Nothing is sent. While the batch runs,
     unknown requests may be in flight.
     """
     from openai_images.cli.batch_status import BatchStatusOptions, run_batch_status
@@ -59,17 +59,17 @@ def batch_status(streams: Streams, /, **values: Any) -> int:
     return run_batch_status(BatchStatusOptions(**values), streams)
 
 
-@command(short_help="What each model takes and costs, and when it ends.")
-@option("--check", "ask_server", is_flag=True, help="Ask the server which of them the key has.")
+@command(short_help="Print the values, costs and end dates of models.")
+@option("--check", "ask_server", is_flag=True, help="Ask the server which models the key has.")
 @endpoint_options
 @json_option
 @verbosity_options
 @click.pass_obj
 def models(streams: Streams, /, **values: Any) -> int:
-    """Print what each model takes, what an image of each size and quality costs, and when the model ends.
+    """Print the values that each model accepts, the cost of an image by size and quality, and the model's end date.
 
-    This needs no key and no network. With --check the server is asked, too: which of these models the key has, their
-    last days, and which others there are.
+    This needs no key and no network. --check also asks the server which of these models the key has, when they end, and
+    which other models there are.
     """
     from openai_images.cli.models import ModelsOptions, run_models
 
@@ -77,9 +77,11 @@ def models(streams: Streams, /, **values: Any) -> int:
 
 
 @command(short_help="Run the local images server.")
-@option("--port", type=click.IntRange(0, 65535), default=0, metavar="P", help="[default: any that is free]")
+@option("--port", type=click.IntRange(0, 65535), default=0, metavar="P", help="[default: any free port]")
 @option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
-@option("--api-key", metavar="KEY", help="The key to ask for.  [default: one that is printed]")
+@option(
+    "--api-key", metavar="KEY", help="The key that requests need.  [default: a new one, which is printed]"
+)
 @option(
     "--pace",
     type=click.FloatRange(min=0),
@@ -93,16 +95,18 @@ def models(streams: Streams, /, **values: Any) -> int:
     "rate_limit_burst",
     type=POSITIVE,
     metavar="N",
-    help="How many images are generated at once.  [default: the limit]",
+    help="Number of images without a wait.  [default: the limit]",
 )
 @option("--hide-limits", is_flag=True, help="No x-ratelimit headers.")
 @option(
-    "--fault", "faults", multiple=True, metavar="NAME", help="What the next request meets; may be repeated."
+    "--fault", "faults", multiple=True, metavar="NAME", help="The fault of the next request; may be repeated."
 )
-@option("--always", metavar="NAME", help="What every other request meets.")
-@option("--legacy", is_flag=True, help="Retired models too.")
+@option("--always", metavar="NAME", help="The fault of all other requests.")
+@option("--legacy", is_flag=True, help="Also retired models.")
 @option(
-    "--picture-links", type=click.Choice(["absolute", "relative"]), help="Answer with URLs, not with base64."
+    "--picture-links",
+    type=click.Choice(["absolute", "relative"]),
+    help="Respond with URLs instead of base64.",
 )
 @option("--list-faults", is_flag=True, help="Print the names of the faults and stop.")
 @option("-q", "--quiet", is_flag=True, help="Do not log requests.")
@@ -110,7 +114,7 @@ def models(streams: Streams, /, **values: Any) -> int:
 def serve(streams: Streams, /, **values: Any) -> int:
     """Run the local images server until Ctrl-C.
 
-    It speaks the wire format of the OpenAI Images API on this machine alone, and draws placeholder images.
+    It has the wire format of the OpenAI Images API, only on this machine, and draws placeholder images.
     """
     from openai_images.cli.serve import ServeOptions, run_serve
 
@@ -118,18 +122,18 @@ def serve(streams: Streams, /, **values: Any) -> int:
 
 
 @command(short_help="Generate and edit on a page in your browser.")
-@option("-m", "--model", metavar="MODEL", help="The model that the page begins with.  [default: gpt-image-2]")
+@option("-m", "--model", metavar="MODEL", help="The model that is selected first.  [default: gpt-image-2]")
 @option("--out", default="studio", show_default=True, metavar="DIR", help="The folder of images and history.")
-@option("--port", type=click.IntRange(0, 65535), default=0, metavar="P", help="[default: any that is free]")
+@option("--port", type=click.IntRange(0, 65535), default=0, metavar="P", help="[default: any free port]")
 @option("--open/--no-open", "is_open", default=True, help="Open the browser.  [default: yes]")
 @endpoint_options
 @verbosity_options
 @click.pass_obj
 def studio(streams: Streams, /, **values: Any) -> int:
-    """Serve a page on this machine on which people generate and edit images, until Ctrl-C.
+    """Serve a page on this machine to generate and edit images in a browser, until Ctrl-C.
 
-    Its address is printed with a token that works once. Every generation is written down in DIR before it is sent, and
-    its images are stored there as they arrive: nothing that was paid for is lost with the page or the process.
+    Its address is printed with a token that works once. Every generation is recorded in DIR before it is sent, and its
+    images are stored there when they arrive: nothing paid is lost if the page or the process ends.
     """
     from openai_images.cli.studio import StudioOptions, run_studio
 
@@ -137,7 +141,7 @@ def studio(streams: Streams, /, **values: Any) -> int:
 
 
 @command(short_help="Draw a few images and a page about them, without a key.")
-@option("--out", default="demo-output", show_default=True, metavar="DIR", help="Where the page goes.")
+@option("--out", default="demo-output", show_default=True, metavar="DIR", help="The folder of the page.")
 @preview_option
 @verbosity_options
 @click.pass_obj

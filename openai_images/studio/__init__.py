@@ -1,4 +1,4 @@
-"""A page on loopback on which people generate and edit images: `openai-images studio`.
+"""A page on loopback to generate and edit images in a browser: `openai-images studio`.
 
 `Studio` is the aiohttp.web app, `History` the folder with its images and its journal.
 """

@@ -1,8 +1,8 @@
-"""Who may use the studio: the browser that opened its address, and no other page, host or machine.
+"""Access control of the studio: only the browser that opened its address, no other page, host or machine.
 
-Invariants: every request names this address as its host (no DNS rebinding); one that another site's page made is
-refused, also where that page is on another port of this machine, whose cookies a browser sends along. The token of the
-address works once: it is exchanged for a cookie that scripts cannot read and that ends with this process.
+Invariants: the Host of every request is this address (no DNS rebinding); a request from another site's page is
+rejected, also from another port of this machine, because browsers send cookies to all ports. The token of the address
+works once: it is exchanged for a cookie that scripts cannot read and that ends with this process.
 Must not: log or show the token or the cookie.
 """
 
@@ -34,11 +34,11 @@ _HEADERS: Final = MappingProxyType(
 )
 _HOSTS: Final = ("127.0.0.1", "localhost")
 _USED: Final = (
-    "This address was used already, or is not of this run. Stop the studio (Ctrl-C) and start it again: it prints a "
-    "new one."
+    "This address was used already, or belongs to an earlier run. Stop the studio (Ctrl-C) and start it again: it "
+    "prints a new one."
 )
 
-# Not a redirect: after a link on another site, a browser would follow that without the cookie.
+# Not a redirect: after a link on another site, a browser would follow a redirect without the cookie.
 _ENTRY: Final = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/">'
     '<link rel="icon" href="data:,">'
@@ -47,14 +47,14 @@ _ENTRY: Final = (
 
 
 class Access:
-    """The token of one address and the cookie it is exchanged for."""
+    """The token of one address, and the cookie that replaces it."""
 
     def __init__(self) -> None:
         self.token: str | None = secrets.token_urlsafe(24)
         self._session = secrets.token_urlsafe(32)
 
     def middleware(self) -> Middleware:
-        """Return the middleware that every request passes."""
+        """Return the middleware that checks every request."""
 
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -69,13 +69,13 @@ class Access:
         return guard
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:  # noqa: ARG002
-        """Add the headers that every response has; a signal of the app."""
+        """Add the headers of every response; a signal handler of the app."""
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
 
     def _refuse(self, request: web.Request) -> tuple[int, str] | None:
         if request.host not in {f"{host}:{_port(request)}" for host in _HOSTS}:
-            return 403, "This host is not the studio's."
+            return 403, "This host is not the studio."
         origin = request.headers.get("Origin")
         is_read = request.method in {"GET", "HEAD"}
         if origin != f"http://{request.host}" and not (origin is None and is_read):
@@ -83,13 +83,13 @@ class Access:
         is_page = (
             is_read and request.path == "/" and request.headers.get("Sec-Fetch-Dest") in {None, "document"}
         )
-        # A link to the page may stand anywhere; its images and data are for itself only.
+        # A link to the page may be anywhere; its images and data are only for the page itself.
         if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"} and not is_page:
             return 403, "Another page may not use the studio."
         return None
 
     def _exchange(self, request: web.Request) -> web.Response:
-        """Answer the address with the token: with the cookie the first time."""
+        """Answer the address with the token; the first response sets the cookie."""
         response = web.Response(text=_ENTRY, content_type="text/html")
         if self._has_cookie(request):
             return response
@@ -111,5 +111,5 @@ def _port(request: web.Request) -> int:
 
 
 def _cookie(request: web.Request) -> str:
-    # Cookies know no ports: two studios must not take each other's away.
+    # Cookies do not depend on the port: two studios must not overwrite each other's.
     return f"openai-images-studio-{_port(request)}"

@@ -1,8 +1,8 @@
-"""`Studio`: the aiohttp.web app behind the page.
+"""`Studio`: the aiohttp.web app of the page.
 
-Invariants: a request is in the history before it goes out; its call is finished and kept also when the tab is closed,
-and only an explicit cancel closes it. Partial images are in memory, for a while; what is paid for is in the folder.
-Must not: answer before `Access` has looked; show or keep the key.
+Invariants: a request is in the history before it is sent; its call is finished and stored even if the tab is closed;
+only an explicit cancel closes it. Partial images are in memory for a limited time; paid images are in the folder.
+Must not: answer before `Access` has checked the request; show or keep the key.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ _PAGE: Final = {
     "/mask.js": ("mask.js", "text/javascript"),
 }
 _MOST_BYTES: Final = 512 * 1024 * 1024
-"""Of a request: 16 images of at most 50 MB are more than that only in theory."""
+"""Maximum bytes of a request; 16 images of 50 MB would be more, but do not occur in practice."""
 _MOST_SOURCES: Final = 16
 _PAGE_LENGTH: Final = 120
 _THUMBNAIL_EDGE: Final = 480
 _IMMUTABLE: Final = {
     "Cache-Control": "private, max-age=31536000, immutable",
-    # An SVG may hold scripts: in a sandbox without an origin of its own they do not run.
+    # An SVG may have scripts: in a sandbox without its own origin they do not run.
     "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
 }
 
 
 @frozen(kw_only=True)
 class StudioSettings:
-    """`model` is the one that the page begins with; `local` says that images are placeholders and cost nothing."""
+    """`model` is selected first on the page; `local`: images are placeholders and cost nothing."""
 
     model: str
     local: bool = False
@@ -59,7 +59,7 @@ class StudioSettings:
 
 
 class Studio:
-    """The app: sends with `client` and keeps everything in `history`; neither is closed by it."""
+    """The app: sends with `client` and stores everything in `history`; it closes neither."""
 
     def __init__(self, client: ImagesClient, history: History, settings: StudioSettings) -> None:
         self._client = client
@@ -74,9 +74,9 @@ class Studio:
     async def serve(self, port: int = 0) -> AsyncGenerator[str]:
         """Serve on loopback and yield the address, whose token works once. Raises OSError.
 
-        The end closes the pages' connections; then `finish` waits for calls that go on.
+        On exit the pages' connections are closed; then `finish` waits for calls in flight.
         """
-        # No access log: the address holds the token.
+        # No access log: the address has the token.
         runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0.2)
         await runner.setup()
         try:
@@ -103,11 +103,11 @@ class Studio:
 
     @property
     def running_count(self) -> int:
-        """How many generations are not over."""
+        """Number of generations that have not ended."""
         return len(self._running)
 
     async def finish(self) -> None:
-        """Wait for the calls whose browsers have left; they are paid for."""
+        """Wait for the calls whose browsers have disconnected; they are paid for."""
         await wait_for_background()
 
     async def _get_settings(self, request: web.Request) -> web.Response:  # noqa: ARG002
@@ -147,7 +147,7 @@ class Studio:
             or not RECORD_ID.fullmatch(record_id)
             or self._history.get(record_id)
         ):
-            return _refuse("this generation is known already, or has no name")
+            return _refuse("this generation exists already, or has no id")
         try:
             order = Order.read(_json(text if isinstance(text, str) else ""))
             images, mask = _images(form)
@@ -173,7 +173,7 @@ class Studio:
             return _refuse(f"the folder cannot be written, so nothing was sent: {error.strerror or error}")
         recorded = self._running[record_id] = RecordedStream(stream, self._client, self._history, record_id)
         recorded.on_end = lambda: self._running.pop(record_id, None)
-        # A relay reads `edited`, `result`, the events and `aclose`: what a RecordedStream has.
+        # A relay uses only `edited`, `result`, the events and `aclose`, which a RecordedStream has.
         return await send_stream(
             request, cast("ImageStream", recorded), pictures=self._partials, on_disconnect="finish"
         )
@@ -211,12 +211,12 @@ class Studio:
             raise web.HTTPNotFound
         async with self._thumbnails:
             data = await asyncio.to_thread(self._thumbnail, name)
-        if data is None:  # no Pillow, or not for this format
+        if data is None:  # Pillow is missing, or lacks this format
             return await self._get_file(request)
         return web.Response(body=data, content_type="image/webp", headers=_IMMUTABLE)
 
     def _thumbnail(self, name: str) -> bytes | None:
-        """Return a small image, made once; None if none can be made. Blocks."""
+        """Return a cached small image; None if it cannot be made. Blocks."""
         path = self._history.folder / ".thumbnails" / f"{name}.webp"
         with suppress(OSError):
             return path.read_bytes()
@@ -226,7 +226,7 @@ class Studio:
             picture.thumbnail((_THUMBNAIL_EDGE, _THUMBNAIL_EDGE))
             file = io.BytesIO()
             picture.save(file, "WEBP", quality=80)
-        except Exception:  # noqa: BLE001  whatever Pillow cannot do: the image itself is shown
+        except Exception:  # noqa: BLE001  any failure of Pillow: the image itself is shown
             return None
         with suppress(OSError):
             path.parent.mkdir(exist_ok=True)
@@ -246,7 +246,7 @@ def _json(text: str) -> object:
     try:
         return json.loads(text)
     except ValueError:
-        raise OrderError("this is no JSON") from None
+        raise OrderError("this is not JSON") from None
 
 
 def _images(form: MultiMapping[Any]) -> tuple[list[bytes], bytes | None]:
@@ -265,6 +265,6 @@ def _bytes(field: object) -> bytes:
 
 
 def _refuse(message: str) -> web.Response:
-    """Answer as a relay does whose call failed: nothing was sent."""
+    """Answer like a relay whose call failed: nothing was sent."""
     data = json.dumps({"type": "error", "error": {"code": "refused", "message": message}})
     return web.Response(body=f"event: error\ndata: {data}\n\n".encode(), headers=RELAY_HEADERS)

@@ -1,12 +1,11 @@
 """`History`: a folder with every generation of the studio, its images and its journal.
 
-A `Batch` has a fixed list of items, which it runs to their end; a history grows by one generation at a time, whose
-images arrive while a person looks on. So it has a journal of its own, JSON lines of three kinds: `sent` (on the disk
-before the request goes out), `image` (its file is complete and named before) and `end`.
+The journal has JSON lines of three kinds: `sent` (on the disk before the request is sent), `image` (written after its
+file is complete) and `end`.
 
-Invariants: rows are only appended, each is synced before the call that wrote it returns, and begins a line of its own,
-so that a torn one spoils no other. A generation without an `end` that is not running may have been billed: its status
-is "unknown", and images of it that are on the disk belong to it, with or without a row. One process has the folder.
+Invariants: rows are only appended; each is synced before the function that wrote it returns, and begins a new line, so
+that a torn row does not damage another. A generation without an `end` that is not running may have been billed: its
+status is "unknown", and its images on the disk belong to it, with or without a row. One process has the folder.
 Must not: overwrite or delete an image; keep a key.
 """
 
@@ -42,11 +41,11 @@ FILE_NAME: Final = re.compile(
     r"(?:\d{8}-\d{6}-[0-9a-f]{8}-\d{1,3}|source-[0-9a-f]{20})(?:\.damaged)?\.[a-z]{3,4}"
 )
 _LOCK_OFFSET: Final = 1 << 62
-"""The byte that Windows locks: far after the text, which stays readable."""
+"""The byte that is locked on Windows: far after the text, which stays readable."""
 
 
 class History:
-    """The generations in `folder`, which is made if it is missing; close it at the end.
+    """The generations in `folder`, which is created if it is missing; close the history at the end.
 
     Raises OSError, and `ConfigurationError` if another studio has the folder.
     """
@@ -84,12 +83,12 @@ class History:
         return [self._records[record_id] for record_id in reversed(ids[max(0, end - limit) : end])]
 
     async def begin(self, record: Record) -> None:
-        """Write down a generation that is about to be sent. Raises OSError: then it must not be sent."""
+        """Record a generation that is about to be sent. After an OSError it must not be sent."""
         await asyncio.to_thread(self._append, {"row": "sent", **record})
         self._apply({"row": "sent", **record})
 
     async def add_image(self, record_id: str, index: int, image: Image) -> None:
-        """Store an image that is paid for. Raises OSError."""
+        """Store a paid image. Raises OSError."""
         data = await image.read()
         suffix = (".damaged" if image.flaw else "") + SUFFIXES.get(image.media_type, ".bin")
         name = f"{record_id}-{index + 1}{suffix}"
@@ -99,13 +98,13 @@ class History:
         await asyncio.to_thread(self._append, row)
 
     async def end(self, record_id: str, **fields: Any) -> None:
-        """Write down how a generation ended: its `status` and other fields. Raises OSError."""
+        """Record the end of a generation: its `status` and other fields. Raises OSError."""
         row = {"row": "end", "id": record_id, **fields}
         self._apply(row)
         await asyncio.to_thread(self._append, row)
 
     async def add_source(self, data: bytes) -> str:
-        """Store an image to edit, or a mask, and return its name: the same bytes have the same. Raises OSError."""
+        """Store an image to edit, or a mask, and return its name; equal bytes have one name. Raises OSError."""
         suffix = SUFFIXES.get(Image.from_bytes(data).media_type, ".bin")
         name = f"source-{hashlib.sha256(data).hexdigest()[:20]}{suffix}"
         if not (self.folder / name).exists():
@@ -113,7 +112,7 @@ class History:
         return name
 
     def close(self) -> None:
-        """Leave the folder to others; idempotent."""
+        """Unlock the folder. Idempotent."""
         journal, self._journal = self._journal, None
         if journal is not None:
             os.close(journal)
@@ -123,12 +122,12 @@ class History:
         with self._write_lock:
             if self._journal is None:
                 raise OSError("the history is closed")
-            while line:  # a nearly full disk takes a part without an error
+            while line:  # a nearly full disk writes only a part, without an error
                 line = line[os.write(self._journal, line) :]
             os.fsync(self._journal)
 
     def _write_file(self, name: str, data: bytes) -> None:
-        """Write a file that appears complete or not at all, and is on the disk then."""
+        """Write a file that appears complete and synced, or not at all."""
         part = self.folder / f".{name}.part"
         try:
             with part.open("wb") as file:
@@ -139,7 +138,7 @@ class History:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        with suppress(OSError):  # Windows syncs no folders
+        with suppress(OSError):  # Windows cannot sync folders
             folder = os.open(self.folder, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -147,7 +146,7 @@ class History:
                 os.close(folder)
 
     def _apply(self, row: Record) -> None:
-        """Take a row into account; those of later versions are ignored."""
+        """Apply a row; rows of later versions are ignored."""
         kind, fields = row.get("row"), {key: value for key, value in row.items() if key != "row"}
         record_id = fields.get("id")
         if not isinstance(record_id, str) or not RECORD_ID.fullmatch(record_id):
@@ -186,7 +185,7 @@ def _describe(name: str, index: int, image: Image) -> Record:
 
 
 def _read_rows(path: Path) -> Iterator[Record]:
-    """Yield the rows; what is torn or no object is left out."""
+    """Yield the rows; torn ones, and lines that are not objects, are skipped."""
     with path.open("rb") as file:
         for line in file:
             with suppress(ValueError):
@@ -196,7 +195,7 @@ def _read_rows(path: Path) -> Iterator[Record]:
 
 
 def _lock(descriptor: int, folder: Path) -> None:
-    """Lock the journal until it is closed, or the process ends in any way."""
+    """Lock the journal until it is closed or the process ends."""
     try:
         _lock_file(descriptor)
     except OSError:

@@ -49,7 +49,7 @@ canvas.addEventListener("keydown", (event) => {
     x: Math.min(canvas.width, Math.max(0, from.x + step[0] * radius())),
     y: Math.min(canvas.height, Math.max(0, from.y + step[1] * radius())),
   };
-  if (event.shiftKey) last = to; // moves without paint
+  if (event.shiftKey) last = to; // moves without painting
   else stroke(to, from);
 });
 
@@ -59,7 +59,7 @@ function clear() {
   isPainted = false;
 }
 
-/** Black where the image stays, transparent where it was painted. */
+/** Black where the image is kept, transparent where it was painted. */
 function toBlob() {
   const out = new OffscreenCanvas(canvas.width, canvas.height);
   const context = out.getContext("2d");

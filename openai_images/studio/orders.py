@@ -1,6 +1,6 @@
-"""What the page asks for: parameters read from JSON, what each model offers, and the same call as code.
+"""The orders of the page: reads their parameters from JSON, lists the values of each model, and shows the call as code.
 
-Invariants: only parameters that the page offers are taken, each of its type; code names a model and never a key.
+Invariants: only parameters of the page are accepted, each with its type; the code names a model and never a key.
 Must not: send anything.
 """
 
@@ -39,18 +39,18 @@ _OPTIONS: Final = {
     "output_compression": "--compression",
 }
 _MOST: Final = 10
-"""Images of one generation: as many as one request of the API makes."""
+"""Maximum images of one generation, as in one request of the API."""
 _STREAMED: Final = ("png", "jpeg", "webp")
 """Formats that can be streamed."""
 
 
 class OrderError(ValueError):
-    """What the page sent is no order; the message says why."""
+    """The data from the page is not a valid order; the message is the reason."""
 
 
 @frozen
 class Order:
-    """A prompt and its parameters; `sources` are names or paths of images to edit, `mask` is that of the mask."""
+    """A prompt and its parameters; `sources` and `mask` are names or paths of images."""
 
     prompt: str
     params: Mapping[str, Any]
@@ -75,7 +75,7 @@ class Order:
         return cls(prompt.strip(), params, tuple(sources), mask or None)
 
     def describe(self, client: ImagesClient, *, local: bool) -> dict[str, Any]:
-        """Return the most it may cost without its sources, what is wrong with it, and the same call as code."""
+        """Return the maximum cost without the sources, the problems, and the same call as code."""
         params = {name: value for name, value in self.params.items() if name != "input_fidelity"}
         problem = None
         cost = estimate_cost(GenerateRequest(self.prompt, **params))
@@ -163,7 +163,7 @@ def _option(name: str, value: object) -> tuple[str, str]:
 
 
 def model_choices(default: str, today: date | None = None) -> list[dict[str, Any]]:
-    """Return what the page offers: the models that have not ended, and what each takes; `default` also if unknown."""
+    """Return the models that have not ended, with the values that each accepts; `default` is included if unknown."""
     today = today or datetime.now(UTC).date()
     live = [spec for spec in known_models() if not spec.has_ended(today) and spec.streams]
     choices: list[dict[str, Any]] = [

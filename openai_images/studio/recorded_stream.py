@@ -1,8 +1,8 @@
-"""`RecordedStream`: an `ImageStream` whose images and end are in the history before anybody sees them.
+"""`RecordedStream`: an `ImageStream` whose images and end are stored in the history before they are shown.
 
-Invariants: an image is stored when it arrives, before the relay writes its event; one that cannot be stored is passed
-on all the same. However the stream ends, its record has one end.
-Must not: be iterated by anyone but its relay.
+Invariants: an image is stored when it arrives, before the relay writes its event; an image that cannot be stored is
+shown anyway. The record of the stream has exactly one end.
+Must not: be iterated by other code than its relay.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _log = logging.getLogger("openai_images")
 
 
 class RecordedStream:
-    """What a relay reads in place of `stream`; `record_id` is a generation that the history has begun."""
+    """Replaces `stream` for a relay; `record_id` is a generation that was recorded in the history."""
 
     def __init__(self, stream: ImageStream, client: ImagesClient, history: History, record_id: str) -> None:
         self._stream = stream
@@ -44,12 +44,12 @@ class RecordedStream:
 
     @property
     def edited(self) -> bool:
-        """As of the stream."""
+        """The value of the stream."""
         return self._stream.edited
 
     @property
     def result(self) -> ImageResult:
-        """As of the stream."""
+        """The value of the stream."""
         return self._stream.result
 
     def __aiter__(self) -> Self:
@@ -68,13 +68,13 @@ class RecordedStream:
             raise
 
     async def cancel(self) -> None:
-        """Close the call for good; what was sent may be billed all the same."""
+        """Close the call; the request may still be billed."""
         self._is_cancelled = True
         await self._stream.aclose()
         await self._end("cancelled", maybe_billed=True)
 
     async def aclose(self) -> None:
-        """Close the call, if it is not over."""
+        """Close the call, if it has not ended."""
         await self._stream.aclose()
         await self._end("cancelled", maybe_billed=True)
 
@@ -95,7 +95,7 @@ class RecordedStream:
             return
         if not isinstance(error, ImagesError):
             await self._end(
-                "failed", message=f"something unexpected happened ({type(error).__name__})", maybe_billed=True
+                "failed", message=f"an unexpected error happened ({type(error).__name__})", maybe_billed=True
             )
             return
         for index, image in enumerate(error.damaged):

@@ -7,8 +7,8 @@ const IDEAS = ["A lighthouse at dusk, in watercolour", "An otter reading on a ra
 const SIZES = [["1024x1024", "Square"], ["1536x1024", "Landscape"], ["1024x1536", "Portrait"], ["2048x2048", "Large square"], ["2048x1152", "Wide 16:9"], ["3840x2160", "4K"]];
 const LABELS = { quality: "Quality", background: "Background", output_format: "Format", moderation: "Moderation",
   complexity: "Complexity", input_fidelity: "Input fidelity", style: "Style" };
-const MAYBE_BILLED = "It was sent, so it may be billed although no image came: look before you send it again.";
-const CANCEL_NOTE = "Cancel closes the call. It was sent already, so it may be billed all the same.";
+const MAYBE_BILLED = "It was sent, so it may be billed although no image came: check before you send it again.";
+const CANCEL_NOTE = "Cancel closes the call. The request was sent, so it may still be billed.";
 
 const records = new Map(); // by id; what the history shows
 const previews = new Map(); // of running generations of this page: id -> URLs by image index
@@ -31,7 +31,7 @@ function make(name, properties = {}, ...children) {
 
 async function api(path, options) {
   const response = await fetch(path, options);
-  if (response.status === 401) throw new Error("The studio was started anew: open the address that it printed.");
+  if (response.status === 401) throw new Error("The studio was restarted: open the address that it printed.");
   if (!response.ok) throw new Error(`The studio answered with the status ${response.status}.`);
   return response.json();
 }
@@ -136,7 +136,7 @@ function addSources(files) {
     else leftOut.push(file.name);
   }
   const more = leftOut.length > 5 ? ` and ${leftOut.length - 5} more` : "";
-  $("left-out").textContent = leftOut.length ? `Left out: ${leftOut.slice(0, 5).join(", ")}${more}. Up to 16 PNG, JPEG or WebP images are taken.` : "";
+  $("left-out").textContent = leftOut.length ? `Left out: ${leftOut.slice(0, 5).join(", ")}${more}. Up to 16 PNG, JPEG or WebP images are accepted.` : "";
   showSources();
 }
 
@@ -225,12 +225,12 @@ async function generate(event) {
   update(id);
 }
 
-/** Fetch and decode an image before it is shown, so that the one before it stays until then. */
+/** Fetch and decode an image before it is shown, so that the previous one stays until then. */
 function load(src) {
   return make("img", { src }).decode().catch(() => {});
 }
 
-/** Look again at a generation that another page, or this one before it was loaded anew, has started. */
+/** Poll a generation that another page, or this page before a reload, has started. */
 function follow(id) {
   setTimeout(async () => {
     const record = await api(`/api/history/${id}`).catch(() => null);
@@ -327,8 +327,8 @@ function useAgain(record) {
 }
 
 function trouble(record) {
-  if (record.status === "unknown") return `The studio was stopped before this ended. What arrived is here; the rest is unknown. ${MAYBE_BILLED}`;
-  if (record.status === "cancelled") return record.local ? "Cancelled." : "Cancelled. It was sent, so it may be billed all the same.";
+  if (record.status === "unknown") return `The studio was stopped before this ended. Images that arrived are here; the rest is unknown. ${MAYBE_BILLED}`;
+  if (record.status === "cancelled") return record.local ? "Cancelled." : "Cancelled. It was sent, so it may still be billed.";
   if (!record.message) return "";
   const message = record.message[0].toUpperCase() + record.message.slice(1);
   return record.maybe_billed && !record.local ? `${message.replace(/\.$/, "")}. ${MAYBE_BILLED}` : message;
@@ -352,7 +352,7 @@ function showStage() {
   const parts = [shown.length ? make("div", { className: "images" }, ...shown) : "",
     text ? make("p", { className: "error", textContent: text, attributes: { role: "alert" } }) : "",
     make("p", { className: "prompt", textContent: record.prompt, dir: "auto" }), facts(record), record.status === "running" ? status : "", actions(record)];
-  // The Cancel button keeps the focus while previews come.
+  // The Cancel button keeps the focus while previews arrive.
   const focused = $("stage").contains(document.activeElement) ? document.activeElement.textContent : null;
   $("stage").replaceChildren(...parts.filter((part) => part !== ""));
   if (focused) [...$("stage").querySelectorAll("button, a")].find((each) => each.textContent === focused)?.focus();
@@ -405,7 +405,7 @@ function loadMore() {
 new IntersectionObserver(async (entries, observer) => {
   if (!entries.at(-1).isIntersecting || isAtEnd || !oldest) return;
   await loadMore();
-  observer.unobserve($("more")); // asks again: it may still be near the viewport
+  observer.unobserve($("more")); // observe again: it may still be near the viewport
   observer.observe($("more"));
 }, { rootMargin: "800px" }).observe($("more"));
 

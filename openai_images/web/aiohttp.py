@@ -1,8 +1,8 @@
 """Relays and images for aiohttp.web.
 
-Invariants: a browser that leaves is noticed within `POLL_SECONDS`, also without aiohttp's `handler_cancellation`; all
-open relays of an app share one timer, and end when the app shuts down.
-Must not: write to a connection that is gone.
+Invariants: a disconnect is noticed within `POLL_SECONDS`, also without aiohttp's `handler_cancellation`; all open
+relays of an app share one timer, and end when the app shuts down.
+Must not: write to a closed connection.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CONNECTIONS = web.AppKey("openai_images connections", Watch)
 def setup(
     app: web.Application, *, pictures: PictureStore | None = None, script: str | None = "/openai-images.js"
 ) -> None:
-    """Prepare an app for `send_stream` and `run_call`; once, before it starts.
+    """Prepare an app for `send_stream` and `run_call`; call it once, before the app starts.
 
     Adds routes for the images of `pictures` and for the browser's side, an ES module at the path `script`.
 
@@ -61,7 +61,7 @@ async def send_stream(
     stream: ImageStream,
     **settings: Unpack[RelaySettings],
 ) -> web.StreamResponse:
-    """Relay a stream as the response to `request`, and return it when it is sent; the settings are those of `relay`.
+    """Relay a stream as the response to `request`, and return the response when it is sent; the settings are `relay`'s.
 
     Raises `ConfigurationError` for an app without `setup`.
 
@@ -79,7 +79,7 @@ async def send_stream(
         if not gone.is_set():
             await response.write_eof()
     except ConnectionResetError:
-        pass  # the browser has left
+        pass  # the browser has disconnected
     finally:
         watch.cancel()
         connections.discard(gone)
@@ -94,9 +94,9 @@ async def run_call(
     on_disconnect: OnDisconnect = "cancel",
     on_result: OnResult | None = None,
 ) -> ImageResult | None:
-    """Await a call, such as `client.generate(…)`, or return None as soon as the browser has left.
+    """Await a call, such as `client.generate(…)`, or return None as soon as the browser has disconnected.
 
-    Then "cancel" closes the call, "finish" leaves it to finish in the background. Raises what the call raises, and
+    Then "cancel" closes the call, "finish" lets it finish in the background. Raises the errors of the call, and
     `ConfigurationError` for an app without `setup`.
 
     `request` is the handler's, `call` the coroutine, not awaited yet; `on_disconnect` is "cancel" or "finish",
@@ -125,5 +125,5 @@ async def _serve_script(request: web.Request) -> web.Response:  # noqa: ARG001  
 
 def _connections(request: web.Request) -> Watch:
     if _CONNECTIONS not in request.app:
-        raise ConfigurationError("this app is not prepared: call openai_images.web.aiohttp.setup(app) first")
+        raise ConfigurationError("this app is not set up: call openai_images.web.aiohttp.setup(app) first")
     return request.app[_CONNECTIONS]

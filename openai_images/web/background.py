@@ -1,7 +1,7 @@
-"""Calls of web handlers that may outlive their browser: `run_call`, and what runs on in the background.
+"""Calls of web handlers that may outlive the browser's connection: `run_call`, and calls in the background.
 
-Invariants: what is to be finished is kept alive, and `wait_for_background` waits for it. `on_result` gets a result
-once; an exception of the app's own is logged.
+Invariants: a call that is to be finished is kept alive, and `wait_for_background` waits for it. `on_result` gets a
+result once; its exceptions are logged.
 Must not: import a web framework.
 """
 
@@ -34,15 +34,15 @@ _log = logging.getLogger("openai_images")
 _T = TypeVar("_T")
 
 OnDisconnect: TypeAlias = Literal["cancel", "finish"]
-"""What happens when the browser leaves: "cancel" closes the call, "finish" reads it to its end in the background."""
+"""The action when the browser disconnects: "cancel" closes the call, "finish" reads it to its end in the background."""
 OnResult: TypeAlias = Callable[[ImageResult], object]
 """A function or async function that is called with each `ImageResult`."""
 
 _background: Final[set[asyncio.Task[Any]]] = set()
-"""Calls that are finished, or being closed, after their browser has left; asyncio itself keeps no task alive."""
+"""Calls that are finished or closed after their browser has disconnected; asyncio itself keeps no task alive."""
 
 _open: Final[WeakSet[asyncio.Future[None]]] = WeakSet()
-"""Calls that are to be finished whose browser is still there; each is held by its relay."""
+"""Calls that are to be finished and whose browser is still connected; the relay holds the reference."""
 
 
 async def run_call(
@@ -51,10 +51,10 @@ async def run_call(
     on_disconnect: OnDisconnect = "cancel",
     on_result: OnResult | None = None,
 ) -> ImageResult:
-    """Await a `call`, such as `client.generate(…)`, in a handler that is cancelled when its browser leaves.
+    """Await a `call`, such as `client.generate(…)`, in a handler that is cancelled when its browser disconnects.
 
-    With `on_disconnect` a cancellation closes the call ("cancel"), or leaves it to finish in the background ("finish").
-    `on_result` as in `relay`. Raises what the call raises.
+    A cancellation closes the call (`on_disconnect="cancel"`), or lets it finish in the background ("finish").
+    `on_result` as in `relay`. Raises the errors of the call.
     """
     check_on_disconnect(on_disconnect)
     task = keep_running(_run(call, on_result))
@@ -73,7 +73,7 @@ async def run_until(
     on_disconnect: OnDisconnect,
     on_result: OnResult | None,
 ) -> ImageResult | None:
-    """Await a call, or return None as soon as `disconnect` ends; for handlers that are not cancelled then."""
+    """Await a call, or return None as soon as `disconnect` ends; for handlers that a disconnect does not cancel."""
     task = asyncio.create_task(run_call(call, on_disconnect=on_disconnect, on_result=on_result))
     gone = asyncio.create_task(disconnect)
     try:
@@ -87,8 +87,8 @@ async def run_until(
 async def wait_for_background(timeout: float | None = None) -> int:  # noqa: ASYNC109  as `asyncio.wait` has it
     """Wait for the calls of this event loop that are to be finished; call it before the server exits.
 
-    They are those whose browser has left, and relays with "finish" that are still read. Returns how many are still not
-    finished after `timeout` seconds (None: no limit).
+    These are calls whose browser has disconnected, and relays with "finish" that are still read. Returns the number of
+    calls that are not finished after `timeout` seconds (None: no limit).
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout):
@@ -114,17 +114,17 @@ async def _run(call: Awaitable[ImageResult], on_result: OnResult | None) -> Imag
 
 
 async def deliver(on_result: OnResult | None, result: ImageResult) -> None:
-    """Give a result to `on_result`; its exceptions are logged, as nobody else would hear of them."""
+    """Call `on_result` with a result; its exceptions are logged, because no caller could handle them."""
     try:
         value = None if on_result is None else on_result(result)
         if inspect.isawaitable(value):
             await value
-    except Exception:  # noqa: BLE001  the app's own; it is logged
+    except Exception:  # noqa: BLE001  the app's own exception; it is logged
         _log.exception("on_result raised for a relayed call")
 
 
 def keep_running(coroutine: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-    """Run it in a task that is kept alive until its end."""
+    """Run a coroutine in a task that is kept alive until its end."""
     task = asyncio.create_task(coroutine)
     _background.add(task)
     task.add_done_callback(_drop)
@@ -146,6 +146,6 @@ def _drop(task: asyncio.Task[Any]) -> None:
 
 
 def check_on_disconnect(on_disconnect: str) -> None:
-    """Raise `ConfigurationError` for a choice that does not exist."""
+    """Raise `ConfigurationError` for an invalid value."""
     if on_disconnect not in ("cancel", "finish"):
         raise ConfigurationError(f'on_disconnect must be "cancel" or "finish", and is {on_disconnect!r}')

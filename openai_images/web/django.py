@@ -1,8 +1,8 @@
 """Relays and images for Django under ASGI.
 
-Invariants: Django closes the response's iterator, and cancels the view, as soon as the browser has left. A server that
-begins to stop waits for open responses, and tells Django nothing: where it is uvicorn, open relays end then.
-Must not: be used under WSGI, where Django would collect the whole stream first.
+Invariants: Django closes the response's iterator, and cancels the view, as soon as the browser disconnects. A server that
+stops waits for open responses, and does not tell Django; open relays check whether uvicorn stops, and end then.
+Must not: be used under WSGI, where Django would collect the complete stream first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ImageStreamResponse(StreamingHttpResponse):
 
     `return ImageStreamResponse(client.stream(prompt, partial_images=2))`
 
-    `stream` is one that is not entered yet.
+    `stream` must not be entered yet.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ def _is_server_stopping() -> bool:
 def picture_path(pictures: PictureStore) -> URLPattern:
     """Return the URL pattern that serves the store's images, for `urlpatterns`.
 
-    `pictures` is the store that the responses use, too.
+    `pictures` is the store that the responses use.
     """
 
     async def serve(request: HttpRequest, name: str) -> StreamingHttpResponse:
@@ -82,7 +82,7 @@ def picture_path(pictures: PictureStore) -> URLPattern:
 def script_path(route: str = "openai-images.js") -> URLPattern:
     """Return the URL pattern that serves the browser's side, an ES module, for `urlpatterns`.
 
-    `route` is where a page imports it from, without the leading slash.
+    `route` is the path from which a page imports it, without the leading slash.
     """
 
     def serve(request: HttpRequest) -> HttpResponse:  # noqa: ARG001  Django gives it

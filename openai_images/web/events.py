@@ -1,7 +1,9 @@
-"""Events as server-sent events in the API's own wire format: what a relay writes.
+"""Encodes events for a relay, as server-sent events in the API's own wire format.
 
-Invariants: event names and fields are those of the API (`image_generation.partial_image`, …), so that its clients read
-them; an image is encoded in small pieces while it is written. The text of an error is chosen by the error's class.
+Invariants: event names and fields are those of the API (`image_generation.partial_image`, …), so that clients of the
+API can read them; an image is encoded in small pieces while it is written. The text of an error is chosen by the
+error's
+class.
 Must not: pass on a server's message, an unknown field or event, a key, a prompt or the name of a host.
 """
 
@@ -31,10 +33,10 @@ from openai_images import (
 __all__ = ["HEARTBEAT", "encode_error", "encode_event", "encode_url_event"]
 
 HEARTBEAT = b": heartbeat\n\n"
-"""A comment: clients ignore it, and proxies count it as activity."""
+"""A comment; clients ignore it, and proxies count it as activity."""
 
 _PIECE_BYTES = 3 * 16 * 1024
-"""Bytes of an image that are encoded at once; a multiple of 3, so that only the last piece is padded."""
+"""Bytes of an image that are encoded in one piece; a multiple of 3, so that only the last piece is padded."""
 
 _FIELDS = (
     "partial_image_index",
@@ -50,7 +52,7 @@ _USER, _SERVER = "image_generation_user_error", "image_generation_server_error"
 _UNAVAILABLE = (
     _SERVER,
     "service_unavailable",
-    "This application cannot use its image service. Its operator has to look into it.",
+    "This application cannot use its image service. Its operator has to check the configuration.",
 )
 _SAFE_ERRORS: tuple[tuple[type[BaseException], tuple[str, str, str]], ...] = (
     (
@@ -89,12 +91,12 @@ def encode_event(event: PartialImage | CompletedImage, image: bytes, *, edited: 
 
 
 def encode_url_event(event: PartialImage | CompletedImage, url: str, *, edited: bool) -> bytes:
-    """Return the event with the URL of its image in place of base64, as servers write it that store their images."""
+    """Return the event with the URL of its image in place of base64, like servers that store their images."""
     return _head(event, edited=edited) + b',"url":' + _json(url) + b"}\n\n"
 
 
 def encode_error(error: BaseException) -> bytes:
-    """Return the `error` event whose text is safe to show to anyone; `maybe_billed` says what the error says."""
+    """Return the `error` event with a text that is safe to show; its `maybe_billed` is that of the error."""
     kind, code, message = next((safe for cls, safe in _SAFE_ERRORS if isinstance(error, cls)), _OTHER)
     details: dict[str, Any] = {"type": kind, "code": code, "message": message, "param": None}
     if isinstance(error, ImagesError) and error.maybe_billed:

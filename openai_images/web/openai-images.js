@@ -1,11 +1,11 @@
 /**
- * The browser's side of a relay: `streamImages`, an async iterator of images, and the element `<image-stream>`.
+ * The client of a relay, for browsers: `streamImages`, an async iterator of images, and the element `<image-stream>`.
  *
- * An ES module without dependencies. Reads the wire format of the images API: server-sent events that carry an image as
- * base64, or its URL. `EventSource` cannot POST, so the stream is read with `fetch`.
+ * An ES module without dependencies. It reads the wire format of the images API: server-sent events with an image as
+ * base64, or with its URL. `EventSource` cannot POST, so the stream is read with `fetch`.
  */
 
-/** An error of the stream; its message is safe to show. `code` is the server's, `maybeBilled` whether it may cost. */
+/** An error of the stream; its message is safe to show. `code` is the server's, `maybeBilled`: it may be billed. */
 export class ImageStreamError extends Error {
   constructor(message, code, maybeBilled = false) {
     super(message);
@@ -17,10 +17,10 @@ export class ImageStreamError extends Error {
 
 /**
  * POST `body` (an object becomes JSON) to `url` and yield each image as it arrives:
- * `{isFinal, imageIndex, partialIndex, url, blob, event}`. `url` shows the image in an `<img>`; where the server sent
- * base64 it belongs to `blob`, and `URL.revokeObjectURL` frees it. `event` is the server's, without the image.
+ * `{isFinal, imageIndex, partialIndex, url, blob, event}`. `url` shows the image in an `<img>`; if the server
+ * sent base64, it is the URL of `blob`, and `URL.revokeObjectURL` frees it. `event` is the server's, without the image.
  *
- * Leaving the loop or aborting `signal` ends the request. Throws an `ImageStreamError`, or what `fetch` throws.
+ * Leaving the loop or aborting `signal` ends the request. Throws an `ImageStreamError`, or the errors of `fetch`.
  */
 export async function* streamImages(url, body, { signal, headers = {} } = {}) {
   const isForm = body instanceof FormData;
@@ -53,7 +53,7 @@ export async function* streamImages(url, body, { signal, headers = {} } = {}) {
 /** Yield the JSON of each server-sent event. */
 async function* readEvents(stream) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
-  let pieces = []; // of an event that is not complete: joined once, as one image may come in hundreds
+  let pieces = []; // of an incomplete event: joined once, because one image may come in hundreds
   try {
     for (;;) {
       const { done, value } = await reader.read();
@@ -120,12 +120,12 @@ const STYLE = `
 /**
  * `<image-stream alt="…">`: shows the images of one stream at a time, its progress and its error.
  *
- * `start(url, body, options)` begins (and stops what was there), `stop()` ends the request. Dispatches `image` (its
+ * `start(url, body, options)` starts a request (and stops the previous one), `stop()` ends it. Dispatches `image` (its
  * `detail` is what `streamImages` yields), `complete` and `failure` (`detail` is the error).
  */
 export class ImageStreamElement extends HTMLElement {
   #abort = null;
-  #urls = new Map(); // of blobs that are shown, by image index
+  #urls = new Map(); // URLs of the shown blobs, by image index
   #images;
   #bar;
   #status;

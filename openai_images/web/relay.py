@@ -1,8 +1,8 @@
-"""`relay`: the events of a stream on their way to a browser, and what becomes of a paid call whose browser leaves.
+"""`relay`: sends the events of a stream to a browser, and handles a paid call whose browser disconnects.
 
-Invariants: an event is read only when the one before it is written, so that a relay holds one image; two pieces of
-bytes come at most a heartbeat apart, as long as the reader reads. A relay ends with the last image or with one `error`
-event; its end, `aclose` and a cancellation leave nothing open. `on_result` gets a result once, also without a browser.
+Invariants: an event is read only after the previous one is written, so that a relay holds one image; while the reader
+reads, bytes come at least once per heartbeat. A relay ends with the last image or with one `error` event; its end,
+`aclose` and a cancellation leave nothing open. `on_result` gets a result once, also without a browser.
 Must not: cancel a call that is to be finished, or import a web framework.
 """
 
@@ -40,7 +40,7 @@ _log = logging.getLogger("openai_images")
 
 
 class RelaySettings(TypedDict, total=False):
-    """The settings of `relay`, which the frameworks' responses take too."""
+    """The settings of `relay`, also accepted by the frameworks' responses."""
 
     heartbeat: float
     pictures: Literal["inline"] | PictureStore
@@ -52,7 +52,7 @@ RELAY_HEADERS: Final = MappingProxyType(
     {
         "Content-Type": "text/event-stream; charset=utf-8",
         "Cache-Control": "no-cache, no-transform",
-        "X-Accel-Buffering": "no",  # nginx passes each event on as it comes
+        "X-Accel-Buffering": "no",  # nginx passes each event on immediately
         "X-Content-Type-Options": "nosniff",
     }
 )
@@ -80,7 +80,7 @@ class Relay:
         self._on_disconnect = on_disconnect
         self._on_result = on_result
         self._events = aiter(stream)
-        # Sent at once: the server sends its headers with it, before the image service has answered.
+        # Sent first: with it the server sends its headers, before the image service has responded.
         self._pieces: Iterator[bytes] = iter((HEARTBEAT,))
         self._step: asyncio.Task[Iterator[bytes] | None] | None = None
         self._waiter: asyncio.Future[object] | None = None
@@ -116,20 +116,20 @@ class Relay:
         return piece
 
     async def aclose(self) -> None:
-        """End the relay: close the call, or with "finish" leave it to finish in the background. Idempotent."""
+        """End the relay: close the call, or with "finish" let it finish in the background. Idempotent."""
         closing = self._close()
         if self._is_over or self._on_disconnect == "cancel":
             await asyncio.shield(closing)
 
     async def _read(self) -> Iterator[bytes] | None:
-        """Return the pieces of the next event, or of the error in its place; None at the end."""
+        """Return the pieces of the next event or of an error event; None at the end."""
         try:
             while (event := await anext(self._events, None)) is not None:
                 if not isinstance(event, UnknownEvent) and self._closing is None:
                     return await self._encode(event)
             self._is_over = True
             await deliver(self._on_result, self._stream.result)
-        except Exception as error:  # noqa: BLE001  whatever it is, the browser gets an event that says so
+        except Exception as error:  # noqa: BLE001  for any exception the browser gets an error event
             self._is_over = True
             _log.warning("a relayed call failed: %s", type(error).__name__)
             if isinstance(error, PartialResultError) and error.result is not None:
@@ -145,7 +145,7 @@ class Relay:
         return encode_event(event, await event.image.read(), edited=edited)
 
     def _close(self) -> asyncio.Task[None]:
-        """Begin to close, once, in a task of its own: the caller's may be cancelled at every `await` (anyio)."""
+        """Start to close, once, in a separate task: the caller's task may be cancelled at every `await` (anyio)."""
         if self._closing is None:
             self._pieces = iter(())
             if self._waiter is not None:
@@ -157,7 +157,7 @@ class Relay:
         return self._closing
 
     async def _end(self) -> None:
-        """Close the call; a result that is there already is not lost."""
+        """Close the call; a result that has already arrived is not lost."""
         if self._step is not None:
             if not self._is_over:  # otherwise `on_result` is running
                 self._step.cancel()
@@ -186,13 +186,13 @@ def relay(
 ) -> Relay:
     """Return the stream's events as the bytes of a `text/event-stream`, in the wire format of the API.
 
-    The response needs `RELAY_HEADERS`. The relay owns `stream`: pass one that is not entered. Where nothing comes for
+    The response needs `RELAY_HEADERS`. The relay owns `stream`, which must not be entered yet. If nothing comes for
     `heartbeat` seconds, a comment is sent. With a `PictureStore` as `pictures`, events carry the `url` of their image,
     which the store serves, in place of `b64_json`. A failed call ends with an event `error` that is safe to show.
 
-    When the browser leaves, `on_disconnect="cancel"` closes the call (what was sent may be billed), "finish" reads it
-    to its end in the background, see `wait_for_background`. `on_result`, a function or async function, is called with
-    each result, also when the browser is gone. Raises `ConfigurationError`.
+    When the browser disconnects, `on_disconnect="cancel"` closes the call (the request may be billed), "finish" reads
+    it to its end in the background, see `wait_for_background`. `on_result`, a function or async function, is called
+    with each result, also after a disconnect. Raises `ConfigurationError`.
     """
     if not heartbeat > 0:
         raise ConfigurationError(

@@ -1,7 +1,7 @@
-"""The browser's side: one ES module without dependencies, served by each adapter.
+"""The JavaScript for browsers: one ES module without dependencies, served by each adapter.
 
-Invariants: it is served as JavaScript and nothing else.
-Must not: be built; the file is what browsers run.
+Invariants: it is served only as JavaScript.
+Must not: be built; browsers run the file unchanged.
 """
 
 from __future__ import annotations
@@ -24,5 +24,5 @@ SCRIPT_HEADERS: Final = MappingProxyType(
 
 @cache
 def read_script() -> bytes:
-    """Return the module's text."""
+    """Return the text of the JavaScript module."""
     return files("openai_images.web").joinpath("openai-images.js").read_bytes()

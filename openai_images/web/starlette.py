@@ -1,7 +1,7 @@
 """Relays and images for Starlette and FastAPI (extra `starlette`).
 
-sse-starlette sends the response: it notices a browser that leaves and a server that shuts down, at any moment.
-Invariants: heartbeats are the relay's own; two writers would break an event apart.
+sse-starlette sends the response: it notices a disconnect and a server shutdown at any time.
+Invariants: only the relay sends heartbeats; a second writer would break an event apart.
 Must not: let a piece of an image into a debug log.
 """
 
@@ -30,7 +30,7 @@ class ImageStreamResponse(EventSourceResponse):
 
     `return ImageStreamResponse(client.stream(prompt, partial_images=2))`
 
-    `stream` is one that is not entered yet.
+    `stream` must not be entered yet.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ImageStreamResponse(EventSourceResponse):
 def picture_route(pictures: PictureStore) -> Route:
     """Return the route that serves the store's images; append it to the app's `routes`.
 
-    `pictures` is the store that the responses use, too.
+    `pictures` is the store that the responses use.
     """
 
     async def serve(request: Request) -> Response:
@@ -63,7 +63,7 @@ def picture_route(pictures: PictureStore) -> Route:
 def script_route(path: str = "/openai-images.js") -> Route:
     """Return the route that serves the browser's side, an ES module; append it to the app's `routes`.
 
-    `path` is where a page imports it from.
+    `path` is the path from which a page imports it.
     """
 
     async def serve(request: Request) -> Response:  # noqa: ARG001  Starlette gives it
@@ -79,10 +79,10 @@ async def run_call(
     on_disconnect: OnDisconnect = "cancel",
     on_result: OnResult | None = None,
 ) -> ImageResult | None:
-    """Await a call, such as `client.generate(…)`, or return None as soon as the browser has left.
+    """Await a call, such as `client.generate(…)`, or return None as soon as the browser has disconnected.
 
-    Read the request's body before. Then "cancel" closes the call, "finish" leaves it to finish in the background.
-    Raises what the call raises.
+    Read the request's body before. After a disconnect, "cancel" closes the call, "finish" lets it finish in the
+    background. Raises the errors of the call.
 
     `request` is the endpoint's, `call` the coroutine, not awaited yet; `on_disconnect` is "cancel" or "finish",
     `on_result` as in `relay`.
@@ -96,7 +96,7 @@ async def run_call(
 
 
 def _hide_bytes(record: logging.LogRecord) -> bool:
-    """Write a chunk's size in its place."""
+    """Replace a chunk in a log record by its size."""
     if isinstance(record.args, tuple):
         record.args = tuple(
             f"<{len(value):,} bytes>" if isinstance(value, bytes) else value for value in record.args
@@ -104,5 +104,5 @@ def _hide_bytes(record: logging.LogRecord) -> bool:
     return True
 
 
-# sse-starlette logs each chunk at level DEBUG: the base64 of an image, megabytes of it.
+# At level DEBUG sse-starlette logs each chunk: megabytes of base64.
 logging.getLogger("sse_starlette.sse").addFilter(_hide_bytes)

@@ -1,8 +1,8 @@
-"""`PictureStore`: images that browsers fetch by URL, kept for a while.
+"""`PictureStore`: images that browsers fetch by URL, kept for a limited time.
 
-Invariants: bounded in bytes and in time; names cannot be guessed, and the name of an image is never used again. What is
-served is the image's own bytes, under headers with which a browser shows it and runs nothing.
-Must not: keep the only copy of an image: whoever wants it for longer saves the result.
+Invariants: limited in bytes and time; names cannot be guessed and are never used again. The response has the image's
+own bytes, with headers that let a browser show it but run no script.
+Must not: keep the only copy of an image; the application saves results that it needs for longer.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ SUFFIXES: Final = {
 MEDIA_TYPES: Final = {suffix: media_type for media_type, suffix in SUFFIXES.items()}
 _NAME = re.compile(r"[A-Za-z0-9_-]{32}\.[a-z]{3,4}")
 _PIECE_BYTES: Final = 64 * 1024
-# An SVG may hold scripts: in a sandbox without an origin of its own they do not run.
+# An SVG may have scripts: in a sandbox without its own origin they do not run.
 _POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:"
 
 
 class StoredPicture(NamedTuple):
-    """What a server answers for one image: a status, headers and the bytes (none for a 304 or 404)."""
+    """The response for one image: a status, headers and the bytes (none for a 304 or 404)."""
 
     status: int
     """The HTTP status."""
@@ -52,11 +52,11 @@ class StoredPicture(NamedTuple):
 
 
 class PictureStore:
-    """Images for browsers, in memory or in `folder`, behind URLs that begin with `url_prefix`.
+    """Images for browsers, in memory or in `folder`, with URLs that begin with `url_prefix`.
 
-    At most `max_bytes` bytes are kept, each image for at most `max_age` seconds; the oldest go first. A folder is
-    used by one store at a time, and holds nothing else: files that a previous store left there are served until they
-    are `max_age` seconds old. Raises `ConfigurationError` for values that cannot work, and OSError for the folder.
+    At most `max_bytes` bytes are kept, each image for at most `max_age` seconds; the oldest are removed first. Only one
+    store may use a folder, which has no other files: files of a previous store are served until they are `max_age`
+    seconds old. Raises `ConfigurationError` for invalid values, and OSError for the folder.
 
     `now` returns Unix seconds; tests replace it.
     """
@@ -88,7 +88,7 @@ class PictureStore:
     async def put(self, image: Image) -> str | None:
         """Keep the image and return its URL; None if it alone has more than `max_bytes`. Raises OSError.
 
-        `image` is one that is local; its bytes are copied.
+        `image` must be local; its bytes are copied.
         """
         data = await image.read()
         if len(data) > self._max_bytes:
@@ -101,7 +101,7 @@ class PictureStore:
         return self.url_prefix + name
 
     async def get(self, name: str, *, if_none_match: str | None = None, head: bool = False) -> StoredPicture:
-        """Return the response for the image behind `url_prefix` + `name`; 404 if it is unknown or no longer kept.
+        """Return the response for the URL `url_prefix` + `name`; 404 if the image is unknown or no longer kept.
 
         `if_none_match` is the request's header of this name, for a 304; `head=True` leaves out the body.
         """
@@ -128,7 +128,7 @@ class PictureStore:
 
     @property
     def image_count(self) -> int:
-        """How many images are kept."""
+        """Number of images that are kept."""
         return len(self._entries)
 
     def __repr__(self) -> str:
@@ -139,7 +139,7 @@ class PictureStore:
             return data
         try:
             return await asyncio.to_thread((self._folder / name).read_bytes)
-        except FileNotFoundError:  # evicted meanwhile, or deleted by hand
+        except FileNotFoundError:  # evicted in the meantime, or deleted manually
             return None
 
     def _add(self, name: str, added: float, nbytes: int, data: bytes | None) -> None:
@@ -147,7 +147,7 @@ class PictureStore:
         self._nbytes += nbytes
 
     def _evict(self) -> None:
-        """Drop the oldest images that are too old or too many."""
+        """Remove the oldest images while they are too old or too many."""
         oldest = self._now() - self._max_age
         while self._entries:
             name, (added, nbytes, _) = next(iter(self._entries.items()))
@@ -159,7 +159,7 @@ class PictureStore:
                 (self._folder / name).unlink(missing_ok=True)
 
     def _adopt(self, folder: Path) -> None:
-        """Take over the files of a previous store, oldest first."""
+        """Adopt the files of a previous store, oldest first."""
         files = [(path.stat(), path.name) for path in folder.iterdir() if _NAME.fullmatch(path.name)]
         for stat, name in sorted(files, key=lambda found: (found[0].st_mtime, found[1])):
             self._add(name, stat.st_mtime, stat.st_size, None)

@@ -67,9 +67,9 @@ async def test_ctrl_c_leaves_it_at_the_provider(slow_server: LocalImagesServer, 
         process.send_signal(signal.SIGINT)
         code, _, said = await ended(process)
     assert code == 130
-    assert "stopping; what is at the provider goes on there" in said
+    assert "stopping; batches at the provider continue there" in said
     assert "0 of 3 requests done, 3 at the provider" in said
-    assert "run the same command again to collect it" in said
+    assert "run the same command again to collect them" in said
     assert "unknown" not in said
     async with started(*CHEAP) as process:
         code, _, said = await ended(process)

@@ -64,8 +64,7 @@ def test_half_a_dollar_for_auto(cli: Cli, server: Any) -> None:
         "the budget allows only 1 in flight now: an image of gpt-image-2 with size auto, quality" in done.err
     )
     assert (
-        "the next request might not fit into the budget of $0.05: raise --budget to go on\nassumed: "
-        in done.err
+        "the next request might exceed the budget of $0.05: raise --budget to continue\nassumed: " in done.err
     )
     assert (
         "$0.0086 is reserved for each, 1.25 times the most expensive so far; set size and quality" in done.err
@@ -84,14 +83,14 @@ def test_the_rest_of_a_request(cli: Cli, server: Any) -> None:
     done = cli("batch", "rows.csv", "--out", "out", "--concurrency", "1")
     assert done.code == 1
     assert "2 failed (1 blocked by moderation, 1 with only some of the images)" in done.err
-    assert "--retry-missing asks for the missing ones only" in done.err
+    assert "--retry-missing requests only the missing ones" in done.err
     again = cli("batch", "rows.csv", "--out", "out")
     assert (
-        "2 failed (1 with only some of the images: --retry-missing asks for the others; --retry-f"
+        "2 failed (1 with only some of the images: --retry-missing requests the others; --retry-f"
         in again.err
     )
     rest = cli("batch", "rows.csv", "--out", "out", "--retry-missing", "--json")
     assert [request.json.get("n") for request in server.requests] == [3, 1, 2]
     plan, fox, summary = map(json.loads, rest.out.splitlines())
     assert (plan["plan"]["to_send"], len(fox["images"]), summary["summary"]["failed"]) == (1, 3, 1)
-    assert "1 with only some of the images: asked for now; --retry-failed sends them again" in rest.err
+    assert "1 with only some of the images: requested now; --retry-failed sends them again" in rest.err

@@ -48,10 +48,10 @@ def blocked(stage: str, *categories: str) -> ModerationBlockedError:
     [
         (
             blocked("input", "violence", "other"),
-            "blocked k: the safety system refused the prompt (violence, other)",
+            "blocked k: the safety system blocked the prompt (violence, other)",
         ),
-        (blocked("output"), "blocked k: the safety system refused the image"),
-        (blocked("unknown"), "blocked k: the safety system refused this"),
+        (blocked("output"), "blocked k: the safety system blocked the image"),
+        (blocked("unknown"), "blocked k: the safety system blocked this"),
         (StreamInterruptedError("it broke"), "unknown k: it broke"),
         (DownloadError("it is\nelsewhere"), "away k: it is elsewhere"),
         (OSError(28, "No space left on device"), "failed k: [Errno 28] No space left on device"),

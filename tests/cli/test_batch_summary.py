@@ -108,10 +108,10 @@ def keys(number: int) -> tuple[str, ...]:
             [
                 "resuming: 2 done, 1 to do",
                 "1 request shares the images of an identical one",
-                "note: failed before, and is another request now: c",
-                "note: the image was there, and the journal had no row of it; it has one now: a",
-                "note: the image is not what was written; it is left unchanged: b",
-                "note: is in the journal, and no longer in the input: 00000, 00001, 00002, 00003, 00004 and 2 more",
+                "note: failed before, and the request is different now: c",
+                "note: the image existed without a row in the journal; the row was added: a",
+                "note: the image was changed after it was written; it is left unchanged: b",
+                "note: is in the journal, but no longer in the input: 00000, 00001, 00002, 00003, 00004 and 2 more",
                 "note: the last line was torn",
             ],
         ),
@@ -150,14 +150,15 @@ def test_an_end_that_is_not() -> None:
         "5 of 20 requests done, 4 failed (3 blocked by moderation), 2 unknown, 1 missing, 8 not started",
         "in 0 s",
         "run the same command again to send the remaining requests",
-        "--retry-failed sends again what failed; the reasons are in out/index.html",
-        "--retry-missing sends again what was done and is gone",
+        "--retry-failed sends failed requests again; the reasons are in out/index.html",
+        "--retry-missing sends requests again whose images are gone",
         "contact sheet: out/index.html",
     ]
     assert bad.exit_code == 1
     blocked = run_summary(total=2, done=1, failed=1, blocked=1)
     assert (
-        blocked.lines[2] == "what moderation blocked needs another prompt; the reasons are in out/index.html"
+        blocked.lines[2]
+        == "requests that moderation blocked need another prompt; the reasons are in out/index.html"
     )
 
 
@@ -185,7 +186,7 @@ def items(*requests: GenerateRequest) -> list[BatchItem]:
         ((GenerateRequest("x", model="m"),), "unknown (no price is known for 'm')"),
         (
             (GenerateRequest("x", model="gpt-image-2", output_format="gif"),),
-            "unknown (no price is known for all that is asked of 'gpt-image-2')",
+            "unknown (no price is known for all parameters of a request to 'gpt-image-2')",
         ),
     ],
 )

@@ -100,5 +100,5 @@ def test_a_batch_as_json(cli: Cli, server: Any, empty_folder: Path) -> None:
     assert (failed["state"], failed["error"]["type"]) == ("away", "DownloadError")
     assert failed["error"]["urls"][0].startswith("http://127.0.0.1:")
     assert (summary["summary"]["away"], summary["summary"]["failed"]) == (1, 0)
-    assert "sent again where that fails" in done.err
+    assert "sent again if that fails" in done.err
     assert server.posts == 2

@@ -71,10 +71,10 @@ def test_a_budget_without_room(cli: Cli, server: Any) -> None:
     argv = ("-p", "a fox", "--out", "out", "--size", "1024x1024", "--quality", "high", "--budget", "0.01")
     run, dry = both(cli, *argv)
     assert (run.code, dry.code, server.posts) == (1, 1, 0)
-    assert "it has no room for the first request: nothing would be sent; raise --budget\n" in dry.err
+    assert "it is not enough for the first request: nothing would be sent; raise --budget\n" in dry.err
     dry = cli("batch", *argv[:-1], "0.3", "-p", "a crow", "--dry-run")
     assert dry.code == 0
-    assert "it may not suffice for all: what does not fit is not started\n" in dry.err
+    assert "it may not be enough for all: requests that do not fit are not started\n" in dry.err
     dry = cli("batch", *argv, "--max-image-cost", "0.005", "--dry-run")
     assert (dry.code, "no room" in dry.err) == (0, False)
 

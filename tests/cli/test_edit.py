@@ -205,7 +205,7 @@ def test_a_local_stand_in(cli: Cli, otter: str, monkeypatch: pytest.MonkeyPatch)
     assert Path("night.jpg").read_bytes().startswith(b"\xff\xd8\xff")
 
 
-TWICE = "- stands for stdin, which can be read once; it is given more than once."
+TWICE = "- is stdin, which can be read only once, but it is given more than once."
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_a_stdin_without_a_picture(
     monkeypatch.setattr("sys.stdin", stdin)
     done = cli("edit", "-", "-p", PROMPT)
     assert (done.code, done.out, server.posts) == (2, "", 0)
-    assert "- reads an image from stdin, but nothing is sent there: use < FILE or a pipe." in done.err
+    assert "- reads an image from stdin, which is a terminal: use < FILE or a pipe." in done.err
 
 
 def test_what_the_client_refuses_has_the_names_that_were_typed(

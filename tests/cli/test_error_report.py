@@ -52,7 +52,7 @@ def test_a_wrong_size_says_which_option(cli: Cli, server: Any) -> None:
 
 
 UNKNOWN = "the parameter `output_format` is not supported"
-SUFFIX = "-o ends in .png, which asks for that format; a name without a suffix asks for none."
+SUFFIX = "-o ends in .png, which requests that format; a name without a suffix requests none."
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_mistake_of_ours_is_a_sentence(cli: Cli, server: Any, monkeypatch: pyt
     monkeypatch.setattr(ImagesClient, "generate", fail_with(ZeroDivisionError(PROMPT)))
     done = cli("generate", PROMPT, "-q")
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("error: something unexpected happened (ZeroDivisionError)\n")
+    assert done.err.startswith("error: an unexpected error happened (ZeroDivisionError)\n")
     assert PROMPT not in done.err
     assert "Traceback" in cli("generate", PROMPT, "-v").err
 

@@ -271,7 +271,7 @@ def test_a_picture_behind_a_url_is_not_passed_off_as_a_file(
     monkeypatch.setattr(ImagesClient, "generate", answer_with_url)
     done = cli("generate", PROMPT, "-q")
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("error: an image that is paid for was not fetched")
+    assert done.err.startswith("error: a paid image was not fetched")
     assert "https://example.com/o.png\n" in done.err
 
 

@@ -156,7 +156,7 @@ def test_too_many(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("after", "said", "billed"),
     [
-        (1, "interrupted: 1 of 3 images were finished, and the others may be billed", True),
+        (1, "interrupted: 1 of 3 images were finished, and the other ones may be billed", True),
         (3, "interrupted: the images were finished", False),
     ],
 )
@@ -219,5 +219,5 @@ def test_what_is_no_picture(cli: Cli, monkeypatch: pytest.MonkeyPatch, empty_fol
         monkeypatch.setenv("OPENAI_API_KEY", "k")
         done = cli("generate", PROMPT, "-o", "o")
     assert (done.code, done.out) == (1, "")
-    assert "what came instead of an image (truncated) is kept in 'o.damaged.gif'" in done.err
+    assert "data came instead of an image (truncated); it is kept in 'o.damaged.gif'" in done.err
     assert names(empty_folder) == ["o.damaged.gif"]

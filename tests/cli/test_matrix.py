@@ -65,7 +65,7 @@ def test_values_of_a_file_and_in_quotes(cli: Cli, server: Any) -> None:
         (["--matrix", "format=png", "--format", "png"], "--format and --matrix format=… are the same"),
         (["--var", "anmal=fox"], "'00001': {animal} has no values; did you mean {anmal}?"),
         (["--var", "animal=fox", "--var", "x=y"], "variable 'x': no prompt has {x}"),
-        (["prompts.txt"], "give either FILE or --prompt TEXT."),
+        (["prompts.txt"], "give either FILE or --prompt TEXT, not both."),
     ],
 )
 def test_what_cannot_be_meant(cli: Cli, server: Any, argv: list[str], said: str) -> None:

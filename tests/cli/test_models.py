@@ -146,10 +146,10 @@ def test_a_wrong_key_is_an_error_of_the_server(
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--base-url", "http://localhost:1/v1"], "--base-url is about a server, which only --check asks"),
+        (["--base-url", "http://localhost:1/v1"], "--base-url is about a server, and only --check calls one"),
         (["--local"], "--local is about a server"),
         (["--check"], "no API key"),
-        (["--check", "--local", "--azure"], "--local starts a server of its own"),
+        (["--check", "--local", "--azure"], "--local starts its own server"),
         (["--check", "--azure", "--base-url", "https://x.openai.azure.com"], "Azure does not list"),
     ],
 )

@@ -44,7 +44,7 @@ def test_an_output_that_cannot_be(
     """It is said with its cause, and what to do."""
     done = cli("generate", "x", "-q", "-o", output, *more)
     assert (done.code, done.out, server.posts) == (2, "", 0)
-    assert f": {why}\n       Nothing was sent. Choose another place with -o.\n" in done.err
+    assert f": {why}\n       Nothing was sent. Choose another path with -o.\n" in done.err
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_the_environment_names_it_too(
         (("--limit-name", "team"), "--limit-name needs --shared-limit URL, or OPENAI_IMAGES_SHARED_LIMIT."),
         (
             ("--local", "--shared-limit", "redis://host"),
-            "--local starts a server of its own; leave --shared-limit out.",
+            "--local starts its own server; leave --shared-limit out.",
         ),
     ],
 )

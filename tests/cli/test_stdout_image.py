@@ -162,8 +162,8 @@ def made(output_tokens: int | None, model: str = "gpt-image-2") -> ImageResult:
         (made(272), "cost: $0.0082 (272 output tokens), 1.9 s"),
         (made(1), "cost: under $0.0001 (1 output token), 1.9 s"),
         (made(272, "mine"), "cost: unknown (272 output tokens; no price is known for 'mine'), 1.9 s"),
-        (made(None), "cost: unknown (the server counted no tokens), 1.9 s"),
-        (made(2 * 10**9), "cost: unknown (the server's token counts do not tell), 1.9 s"),
+        (made(None), "cost: unknown (the server sent no token counts), 1.9 s"),
+        (made(2 * 10**9), "cost: unknown (the server's token counts are not sufficient), 1.9 s"),
     ],
 )
 def test_what_is_said_of_the_cost(result: ImageResult, said: str) -> None:

@@ -106,7 +106,7 @@ def test_what_it_cannot_use_is_said(cli: Cli, tmp_path: Path, monkeypatch: pytes
     (tmp_path / "file").touch()
     done = cli("studio", "--local", "--no-open", "--out", str(tmp_path / "file"))
     assert (done.code, done.out) == (2, "")
-    assert "Name another folder with --out." in done.err
+    assert "Choose another folder with --out." in done.err
     for name in ("OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     done = cli("studio", "--no-open")

@@ -89,7 +89,7 @@ async def test_a_generation(page: Page, address: str, upstream: LocalImagesServe
     await page.keyboard.press("Control+Enter")
     await expect(page.locator("figure .tag")).to_have_text("Preview 1")
     assert await page.locator("figure img").evaluate("(img) => img.naturalWidth") == 96
-    await expect(page.locator("#stage")).to_contain_text("it may be billed all the same")
+    await expect(page.locator("#stage")).to_contain_text("it may still be billed")
     upstream.release()
     await expect(page.get_by_role("link", name="Save")).to_be_visible()
     await expect(page.locator("#stage .facts b")).to_contain_text("$0.")
@@ -143,7 +143,7 @@ async def test_cancel(page: Page, address: str, upstream: LocalImagesServer) -> 
     await page.fill("#prompt", "an otter")
     await page.get_by_role("button", name="Generate").click()
     await page.get_by_role("button", name="Cancel").click()
-    await expect(page.locator("#stage [role=alert]")).to_contain_text("may be billed")
+    await expect(page.locator("#stage [role=alert]")).to_contain_text("may still be billed")
     await upstream.wait_disconnected()
 
 
@@ -266,7 +266,7 @@ async def test_images_are_dropped_on_the_page(
         "barn.png",
     ]
     await expect(page.locator("#left-out")).to_have_text(
-        "Left out: notes.txt. Up to 16 PNG, JPEG or WebP images are taken."
+        "Left out: notes.txt. Up to 16 PNG, JPEG or WebP images are accepted."
     )
     await page.get_by_role("button", name="Remove barn.png").click()
     await page.fill("#prompt", "make it night")
