@@ -40,7 +40,7 @@ _PAGE: Final = {
 _MOST_BYTES: Final = 512 * 1024 * 1024
 """Maximum bytes of a request; 16 images of 50 MB would be more, but do not occur in practice."""
 _MOST_SOURCES: Final = 16
-_PAGE_LENGTH: Final = 120
+_PAGE_LENGTH: Final = 60
 _THUMBNAIL_EDGE: Final = 480
 _IMMUTABLE: Final = {
     "Cache-Control": "private, max-age=31536000, immutable",

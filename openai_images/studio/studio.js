@@ -200,7 +200,7 @@ async function generate(event) {
   const record = { id, at: Date.now() / 1000, prompt: wanted.prompt, params: wanted.params, images: [], status: "running", local: settings.local };
   records.set(id, record);
   previews.set(id, []);
-  $("history").prepend(card(record));
+  prepend(card(record));
   count(1);
   select(id);
   reveal();
@@ -376,6 +376,29 @@ function card(record) {
   return make("li", { dataset: { id: record.id } }, button);
 }
 
+const GROUP = 60;
+
+/** Add older cards to the last group of the history, and to new ones. */
+function append(cards) {
+  while (cards.length) {
+    const last = $("history").lastElementChild;
+    const room = last ? GROUP - last.childElementCount : 0;
+    if (room <= 0) $("history").append(document.createElement("ol"));
+    else last.append(...cards.splice(0, room));
+  }
+}
+
+/** Add the newest card; each full group gives its oldest one to the next. */
+function prepend(newest) {
+  let moved = newest;
+  for (const group of $("history").children) {
+    group.prepend(moved);
+    if (group.childElementCount <= GROUP) return;
+    moved = group.lastElementChild;
+  }
+  append([moved]);
+}
+
 let total = 0;
 function count(more = 0) {
   total += more;
@@ -385,15 +408,15 @@ function count(more = 0) {
 function loadMore() {
   loading ??= (async () => {
     const answer = await api(`/api/history${oldest ? `?before=${oldest}` : ""}`);
-    const list = document.createDocumentFragment();
+    const cards = [];
     for (const record of answer.records) {
       oldest = record.id;
       if (records.has(record.id)) continue;
       records.set(record.id, record);
-      list.append(card(record));
+      cards.push(card(record));
       if (record.status === "running") follow(record.id);
     }
-    $("history").append(list);
+    append(cards);
     isAtEnd = !answer.records.length;
     total = answer.total;
     count();

@@ -172,10 +172,11 @@ async def test_the_history_survives_a_restart(
     async with Studio(client, history, SETTINGS).serve() as url:
         await open_studio(page, url)
         await expect(page.locator("#count")).to_have_text("131 generations")
-        assert await page.locator("#history li").count() == 120
+        assert await page.locator("#history li").count() == 60
         await expect(page.locator("#stage [role=alert]")).to_contain_text("was stopped before this ended")
-        await page.locator("#history li").last.scroll_into_view_if_needed()
-        await expect(page.locator("#history li")).to_have_count(131)
+        for count in (60, 120, 131):
+            await expect(page.locator("#history li")).to_have_count(count)
+            await page.locator("#history li").last.scroll_into_view_if_needed()
         last = page.locator("#history li").last
         await expect(last).to_contain_text("two otters")
         await last.get_by_role("button").click()
