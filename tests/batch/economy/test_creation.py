@@ -1,6 +1,5 @@
 """Each batch at the provider is created once: whatever its answer, its list, the key and the clock are like."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +19,6 @@ from openai_images.models.options import Timing
 from tests.helpers.batch_provider import BatchProvider, answer, replied
 from tests.helpers.batch_runs import items_of, many, rows, run, states
 from tests.helpers.clients import FakeTime, client_of
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[BatchProvider]:
-    """A provider."""
-    async with BatchProvider() as provider:
-        yield provider
-
-
-@pytest.fixture
-async def client(provider: BatchProvider, time: FakeTime) -> AsyncIterator[ImagesClient]:
-    """Its client."""
-    async with client_of(provider, timing=time.timing) as client:
-        yield client
 
 
 def forget_last_id(out: Path) -> None:
@@ -171,7 +156,7 @@ async def test_the_second_batch_cannot_be_cancelled(
     forget_last_id(out)
     newer = {"id": "batch_9", "created_at": 1_700_000_001, "status": "in_progress"}
     provider.batches["batch_9"] = provider.batches["batch_0"] | newer
-    provider.on_cancel = lambda: error("Cannot cancel a batch with status 'completed'.", status)
+    provider.on_cancel = lambda _: error("Cannot cancel a batch with status 'completed'.", status)
     ran = await run(client, many(3), out, economy=True)
     assert ran.error is None
     assert ran.summary.done == 3
