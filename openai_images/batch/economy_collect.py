@@ -2,7 +2,8 @@
 
 Invariants: constant memory: images go into files while they arrive, and a few lines at a time are waiting for the disk.
 A broken download goes on after the last whole line. A request without a line is not executed only where the provider's
-count proves it, and its files were read to their end and name no other request. The row `ended` is written when each
+count proves it, and its files were read to their end and name no other request. Of a batch that was not accepted, the
+lines that the provider names have failed. The row `ended` is written when each
 item has its own. What could be read again later gets no row: an answer that is still missing, an image over the limit.
 """
 
@@ -23,10 +24,11 @@ from openai_images.batch.provider_rows import ProviderRows
 from openai_images.batch.run_state import RunState
 from openai_images.batch_api.input_file import custom_id_of
 from openai_images.batch_api.output_file import OutputLine, OutputReader, not_run
-from openai_images.batch_api.provider_batch import ProviderBatch
+from openai_images.batch_api.provider_batch import ProviderBatch, RejectedLine
 from openai_images.batch_api.service import BatchService, Download
 from openai_images.errors import (
     APIConnectionError,
+    BadRequestError,
     ImagesError,
     NotFoundError,
     ResponseTooLargeError,
@@ -111,21 +113,24 @@ class Collector:
             )
         if ended.codes:
             _log.warning("the provider did not accept batch %s: %s", ended.id, "; ".join(ended.codes))
-        reasons = await asyncio.to_thread(self._shown_reasons, ended, missing)
+        redaction = await asyncio.to_thread(self._redaction, missing)
         async with asyncio.TaskGroup() as group:
             for key in missing:
                 await self._slots.acquire()
-                group.create_task(self._end(key, _unanswered(ended.status, reasons, is_not_run=is_not_run)))
+                rejected = ended.rejected.get(submitted.keys[key]) if is_not_run else None
+                error = (
+                    _rejected(rejected, redaction)
+                    if rejected
+                    else _unanswered(ended, redaction, is_not_run=is_not_run)
+                )
+                group.create_task(self._end(key, error))
         if not self._is_stopping():
             await self._rows.ended(submitted.tag, ended.status)
         return True
 
-    def _shown_reasons(self, ended: ProviderBatch, keys: Sequence[str]) -> str:
-        """Return the provider's words about a batch, without the prompts of its items. Blocks."""
-        if not ended.reasons:
-            return ""
-        redaction = Redaction(tuple({secret for key in keys for secret in self._items.secrets(key)}))
-        return f": {'; '.join(map(redaction.text, ended.reasons))}"
+    def _redaction(self, keys: Sequence[str]) -> Redaction:
+        """Return what keeps the prompts of these items out of the provider's words. Blocks."""
+        return Redaction(tuple({secret for key in keys for secret in self._items.secrets(key)}))
 
     async def _read_files(self, ended: ProviderBatch, batch: _Batch) -> None:
         """Read both files. Raises `ImagesError` when the lines before it are recorded."""
@@ -253,13 +258,22 @@ def _complete_images(
     return answer
 
 
-def _unanswered(status: str, reasons: str, *, is_not_run: bool) -> ImagesError:
+def _unanswered(ended: ProviderBatch, redaction: Redaction, *, is_not_run: bool) -> ImagesError:
     """Return the error of a request that has no line in the files of its batch."""
     if is_not_run:
+        reasons = f": {'; '.join(map(redaction.text, ended.reasons))}" if ended.reasons else ""
         return not_run(
-            f"the provider did not run it, as its batch ended as {status!r}{reasons}", f"batch_{status}"
+            f"the provider did not run it, as its batch ended as {ended.status!r}{reasons}",
+            f"batch_{ended.status}",
         )
     return StatusOutcomeUnknownError(
-        f"its batch ended as {status!r}, and the provider's files do not have it; it may have been billed",
+        f"its batch ended as {ended.status!r}, and the provider's files do not have it; it may have been billed",
         status_code=0,
     )
+
+
+def _rejected(line: RejectedLine, redaction: Redaction) -> ImagesError:
+    """Return the error of a request that the provider did not accept, and its whole batch for it."""
+    reason = f": {redaction.text(line.reason)}" if line.reason else ""
+    msg = f"the provider did not accept this request, and its batch was not run{reason}; it is not billed"
+    return BadRequestError(msg, status_code=0, code=line.code or None)

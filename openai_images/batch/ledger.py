@@ -107,14 +107,14 @@ class SubmittedBatch:
 
     `tag` names it in its metadata; `id` is "" until it is known; `since` is when it was about to be created, in Unix
     seconds, from the file `input_file_id`: 0 and "" if that row is lost. `keys` are those of its items that have no
-    end, in their order.
+    end, in their order, with their lines in that file, from 1; 0 if that is not known.
     """
 
     tag: str
     since: float
     id: str = ""
     input_file_id: str = ""
-    keys: dict[str, None] = field(factory=dict[str, None], repr=False)
+    keys: dict[str, int] = field(factory=dict[str, int], repr=False)
 
 
 @define
@@ -207,7 +207,7 @@ class Ledger:
         batch = self.batches.setdefault(tag, SubmittedBatch(tag, 0.0)) if tag else None
         self._open[key] = _OpenRequest(estimate, standing, "" if batch is None else batch.tag)
         if batch is not None:
-            batch.keys[key] = None
+            batch.keys[key] = row.get("line", 0)
         kept_files = tuple(map(StoredFile.from_row, row.get("files", ())))  # the request is for the others
         self.records[key] = ItemRecord(
             "unknown" if batch is None else "submitted",

@@ -45,13 +45,17 @@ class SubmittedItem(ItemRunner):
             await super()._abandon(error)
 
 
-async def record_submitted(run: RunState, work: WorkItem, tag: str) -> None:
-    """Have the `sent` row on disk, which refers to the batch. Raises OSError, and halts the batch then."""
+async def record_submitted(run: RunState, work: WorkItem, tag: str, line: int) -> None:
+    """Have the `sent` row on disk, with its batch and its line in the input file.
+
+    Raises OSError, and halts the batch then.
+    """
     fields = {
         "stem": work.stem,
         "pictures": work.image_count,
         "attempt": 1,
         "batch": tag,
+        "line": line,
         "model": work.item.request.model,
         "estimate": decimal_text(work.item.estimate),
     }

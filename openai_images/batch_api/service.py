@@ -62,7 +62,8 @@ _SLOWEST_UPLOAD = 50_000
 
 _SUCCESS = range(200, 300)
 _REFUSALS: Final = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429})
-"""Statuses of a creation that was not executed. Behind others, such as a gateway's 409 or 503, the batch may exist."""
+"""Statuses of a creation that was not executed; a 429 is decided before anything is created, and only that one is sent
+again. Behind others, such as a gateway's 409 or 503, the batch may exist."""
 
 _HEADERS = {
     "Accept": "application/json",

@@ -46,7 +46,8 @@ class BatchProvider:
     `creating` is called with the request before a batch is created, and may return a response in place of the real
     one, or raise; `lost` does so after it was created; `looking`, `reading` and `on_cancel` may answer the request that
     looks at a batch, downloads a file, or cancels a batch. `content` changes the bytes of a file that is downloaded,
-    which may begin anywhere if it `has_ranges`; `page` changes a page of the list.
+    which may begin anywhere if it `has_ranges`; `page` changes a page of the list. A batch with lines that it finds
+    `invalid`, and says why, fails.
     """
 
     def __init__(self) -> None:
@@ -63,6 +64,7 @@ class BatchProvider:
         self.has_ranges = True
         self.content: Callable[[bytes, int], bytes] = lambda data, _: data
         self.page: Callable[[dict[str, Any]], dict[str, Any]] = lambda page: page
+        self.invalid: Callable[[dict[str, Any]], str | None] = lambda _: None
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
@@ -111,6 +113,19 @@ class BatchProvider:
     def end(self, batch: dict[str, Any], status: str) -> None:
         """End a batch now."""
         lines = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
+        errors = [
+            {"code": "invalid_request", "message": message, "param": "body", "line": number}
+            for number, line in enumerate(lines, 1)
+            if (message := self.invalid(line)) is not None
+        ]
+        if errors:
+            counts = {"total": 0, "completed": 0, "failed": 0}
+            batch |= {
+                "status": "failed",
+                "errors": {"object": "list", "data": errors},
+                "request_counts": counts,
+            }
+            return
         answers = [found for line in reversed(lines) if (found := self.answer(line)) is not None]
         good = [line for line in answers if line["response"] and line["response"]["status_code"] == 200]
         bad = [line for line in answers if line not in good]

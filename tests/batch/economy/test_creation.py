@@ -10,6 +10,7 @@ from openai_images import (
     BadRequestError,
     ImagesClient,
     NotFoundError,
+    RateLimitError,
     RequestInvalidError,
 )
 from openai_images.batch import economy_submit
@@ -73,6 +74,57 @@ async def test_a_gateway_answers_for_a_batch_that_exists(
     assert ran.error is None
     assert ran.summary.done == 3
     assert provider.calls.count("create") == 1
+
+
+class Reset(web.Response):
+    """No answer: the connection is reset."""
+
+    async def prepare(self, request: web.BaseRequest) -> Any:
+        """Reset it."""
+        assert request.transport is not None
+        request.transport.abort()
+        return await super().prepare(request)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "7"}])
+@pytest.mark.parametrize("after", ["an answer", "a reset", "a reset and a delay"])
+async def test_a_creation_that_is_rate_limited(
+    headers: dict[str, str],
+    after: str,
+    client: ImagesClient,
+    provider: BatchProvider,
+    time: FakeTime,
+    out: Path,
+) -> None:
+    """A 429 creates nothing, and is sent again when its wait is over; once the outcome is unknown, nothing is."""
+    refusals = [error("Slow down.", 429, **headers) for _ in range(3)]
+    provider.creating = lambda: refusals.pop() if refusals else None
+    if after != "an answer":
+        provider.lost = Reset
+    if after == "a reset and a delay":  # the list does not have it at once
+        provider.page = lambda page: page if SETTLE in time.slept else page | {"data": []}
+    ran = await run(client, many(3), out, economy=True)
+    assert (ran.error, ran.summary.done) == (None, 3)
+    assert len(provider.batches) == 1
+    assert provider.calls.count("create") == 4
+    assert provider.calls.count("upload") == 1
+    assert provider.calls.count("list") == {"an answer": 0, "a reset": 1}.get(after, 2)
+    if headers:
+        assert [seconds for seconds in time.slept if seconds >= 7][:2] == [7, 7]
+    assert len([row for row in rows(out) if row.get("step") == "creating"]) == 1
+
+
+async def test_a_creation_that_is_rate_limited_for_too_long(
+    client: ImagesClient, provider: BatchProvider, out: Path
+) -> None:
+    """There is no batch, nothing is unknown, and another run sends the items."""
+    provider.creating = lambda: error("Slow down.", 429, **{"Retry-After": "9999"})
+    ran = await run(client, many(3), out, economy=True)
+    assert isinstance(ran.error, RateLimitError)
+    assert (ran.summary.not_started, ran.summary.unknown, provider.batches) == (3, 0, {})
+    provider.creating = lambda: None
+    assert (await run(client, many(3), out, economy=True)).summary.done == 3
+    assert len(provider.batches) == 1
 
 
 async def test_a_list_without_metadata(client: ImagesClient, provider: BatchProvider, out: Path) -> None:
