@@ -2,8 +2,9 @@
 
 Invariants: constant memory: images are written to files while they arrive, and only a few lines wait for the disk; a
 broken download resumes after the last complete line; a request without a line counts as not executed only if the
-provider's count proves it, all files were read, and every line belongs to a known request; the row `ended` is written
-after the rows of all items; a line that may be readable later (missing, or an image over the limit) gets no row.
+provider's count proves it, all files were read, and every line belongs to a known request; the lines that the provider
+rejects by number have failed; the row `ended` is written after the rows of all items; a line that may be readable later
+(missing, or an image over the limit) gets no row.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from attrs import define, field
 
+from openai_images.batch.download_sink import DownloadSink
 from openai_images.batch.downloads import Downloads, complete, discard
 from openai_images.batch.economy_items import EconomyItems
 from openai_images.batch.ledger import SubmittedBatch
@@ -22,11 +24,11 @@ from openai_images.batch.provider_rows import ProviderRows
 from openai_images.batch.run_state import RunState
 from openai_images.batch_api.input_file import custom_id_of
 from openai_images.batch_api.output_file import OutputLine, OutputReader, not_run
-from openai_images.batch_api.provider_batch import ProviderBatch
+from openai_images.batch_api.provider_batch import ProviderBatch, RejectedLine
 from openai_images.batch_api.service import BatchService, Download
-from openai_images.client.files import FileSink
 from openai_images.errors import (
     APIConnectionError,
+    BadRequestError,
     ImagesError,
     NotFoundError,
     ResponseTooLargeError,
@@ -111,21 +113,24 @@ class Collector:
             )
         if ended.codes:
             _log.warning("the provider did not accept batch %s: %s", ended.id, "; ".join(ended.codes))
-        reasons = await asyncio.to_thread(self._shown_reasons, ended, missing)
+        redaction = await asyncio.to_thread(self._redaction, missing)
         async with asyncio.TaskGroup() as group:
             for key in missing:
                 await self._slots.acquire()
-                group.create_task(self._end(key, _unanswered(ended.status, reasons, is_not_run=is_not_run)))
+                rejected = ended.rejected.get(submitted.keys[key]) if is_not_run else None
+                error = (
+                    _rejected(rejected, redaction)
+                    if rejected
+                    else _unanswered(ended, redaction, is_not_run=is_not_run)
+                )
+                group.create_task(self._end(key, error))
         if not self._is_stopping():
             await self._rows.ended(submitted.tag, ended.status)
         return True
 
-    def _shown_reasons(self, ended: ProviderBatch, keys: Sequence[str]) -> str:
-        """Return the provider's messages about a batch, with the prompts of its items redacted. Blocks."""
-        if not ended.reasons:
-            return ""
-        redaction = Redaction(tuple({secret for key in keys for secret in self._items.secrets(key)}))
-        return f": {'; '.join(map(redaction.text, ended.reasons))}"
+    def _redaction(self, keys: Sequence[str]) -> Redaction:
+        """Return what removes the prompts of these items from the provider's messages. Blocks."""
+        return Redaction(tuple({secret for key in keys for secret in self._items.secrets(key)}))
 
     async def _read_files(self, ended: ProviderBatch, batch: _Batch) -> None:
         """Read both files. Raises `ImagesError` after the lines before the error are recorded."""
@@ -225,7 +230,9 @@ class Collector:
             self._known = len(keys), names
         return self._known[1]
 
-    async def _record(self, key: str, answer: ImageResult | ImagesError, sinks: dict[Path, FileSink]) -> None:
+    async def _record(
+        self, key: str, answer: ImageResult | ImagesError, sinks: dict[Path, DownloadSink]
+    ) -> None:
         loop = asyncio.get_running_loop()
         answer = await loop.run_in_executor(self._run.threads, _complete_images, answer, sinks)
         await self._end(key, answer)
@@ -238,7 +245,7 @@ class Collector:
 
 
 def _complete_images(
-    answer: ImageResult | ImagesError, sinks: dict[Path, FileSink]
+    answer: ImageResult | ImagesError, sinks: dict[Path, DownloadSink]
 ) -> ImageResult | ImagesError:
     """Close the image files of an outcome, and remove the other files. Blocks."""
     if isinstance(answer, ImageResult):
@@ -251,14 +258,22 @@ def _complete_images(
     return answer
 
 
-def _unanswered(status: str, reasons: str, *, is_not_run: bool) -> ImagesError:
+def _unanswered(ended: ProviderBatch, redaction: Redaction, *, is_not_run: bool) -> ImagesError:
     """Return the error of a request without a line in its batch's files."""
     if is_not_run:
+        reasons = f": {'; '.join(map(redaction.text, ended.reasons))}" if ended.reasons else ""
         return not_run(
-            f"the provider did not execute it: its batch ended with the status {status!r}{reasons}",
-            f"batch_{status}",
+            f"the provider did not execute it: its batch ended with the status {ended.status!r}{reasons}",
+            f"batch_{ended.status}",
         )
     return StatusOutcomeUnknownError(
-        f"its batch ended with the status {status!r}, without a line for it; it may have been billed",
+        f"its batch ended with the status {ended.status!r}, without a line for it; it may have been billed",
         status_code=0,
     )
+
+
+def _rejected(line: RejectedLine, redaction: Redaction) -> ImagesError:
+    """Return the error of a request that the provider did not accept, and its whole batch for it."""
+    reason = f": {redaction.text(line.reason)}" if line.reason else ""
+    msg = f"the provider did not accept this request, and its batch was not run{reason}; it is not billed"
+    return BadRequestError(msg, status_code=0, code=line.code or None)

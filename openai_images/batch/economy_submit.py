@@ -229,7 +229,8 @@ class Submitter:
             self._observer.on_start(work.item.key)
         tag, since = secrets.token_hex(16), self._run.caller.timing.wall()
         batch = await self._rows.creating(tag, input_file_id, since, len(draft.work))
-        await asyncio.gather(*(record_submitted(self._run, work, tag) for work in draft.work))
+        lines = enumerate(draft.work, 1)
+        await asyncio.gather(*(record_submitted(self._run, work, tag, line) for line, work in lines))
         await self._create(batch, group)
 
     async def _create(self, batch: SubmittedBatch, group: Group) -> None:

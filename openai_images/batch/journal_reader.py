@@ -264,6 +264,7 @@ _FIELD_CHECKS: Sequence[tuple[str, Callable[[Any], bool] | None]] = (
     ("adopted", None),
     ("same_as", _is_text),
     ("batch", _is_text),
+    ("line", lambda value: _is_count(value, _MAX_INTEGER)),
     ("cost", None),
     ("estimate", None),
 )

@@ -107,14 +107,14 @@ class SubmittedBatch:
 
     `tag` identifies it in its metadata; `id` is "" until it is known; `since` is the Unix time, in seconds, of its
     creation from the file `input_file_id` (0 and "" if that row is lost). `keys` are those of its items without an
-    outcome, in order.
+    outcome, in order, with their lines in that file, from 1 (0 if unknown).
     """
 
     tag: str
     since: float
     id: str = ""
     input_file_id: str = ""
-    keys: dict[str, None] = field(factory=dict[str, None], repr=False)
+    keys: dict[str, int] = field(factory=dict[str, int], repr=False)
 
 
 @define
@@ -207,7 +207,7 @@ class Ledger:
         batch = self.batches.setdefault(tag, SubmittedBatch(tag, 0.0)) if tag else None
         self._open[key] = _OpenRequest(estimate, standing, "" if batch is None else batch.tag)
         if batch is not None:
-            batch.keys[key] = None
+            batch.keys[key] = row.get("line", 0)
         kept_files = tuple(
             map(StoredFile.from_row, row.get("files", ()))
         )  # this request is for the other images

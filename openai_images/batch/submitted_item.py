@@ -45,13 +45,17 @@ class SubmittedItem(ItemRunner):
             await super()._abandon(error)
 
 
-async def record_submitted(run: RunState, work: WorkItem, tag: str) -> None:
-    """Write the `sent` row, which refers to the batch. Raises OSError after it has stopped the run."""
+async def record_submitted(run: RunState, work: WorkItem, tag: str, line: int) -> None:
+    """Write the `sent` row, which names the batch and the line in its input file.
+
+    Raises OSError after it has stopped the run.
+    """
     fields = {
         "stem": work.stem,
         "pictures": work.image_count,
         "attempt": 1,
         "batch": tag,
+        "line": line,
         "model": work.item.request.model,
         "estimate": decimal_text(work.item.estimate),
     }

@@ -7,9 +7,9 @@ executed only if the provider's count proves it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from attrs import field, frozen
 
@@ -32,11 +32,19 @@ WINDOW: Final = 24 * 3600.0
 _FIRST_DELAY, _LONGEST_DELAY, _SHARE = 1.0, 300.0, 0.1
 
 
+class RejectedLine(NamedTuple):
+    """Why the provider did not accept a line: its code ("" if it is none), and its words, which may repeat a prompt."""
+
+    code: str
+    reason: str
+
+
 @frozen(kw_only=True)
 class ProviderBatch:
     """The state of one batch; times are in Unix seconds; `tag` is this package's metadata.
 
-    `reasons` are the texts of its errors, which may contain a prompt; `codes` are the codes and lines of these errors.
+    `reasons` are the texts of its errors, which may contain a prompt; `codes` are the codes and lines of these errors;
+    `rejected` are the errors that name a line of the input file, by its number from 1.
     """
 
     id: str
@@ -52,6 +60,7 @@ class ProviderBatch:
     tag: str = ""
     reasons: tuple[str, ...] = field(default=(), repr=False)
     codes: tuple[str, ...] = ()
+    rejected: Mapping[int, RejectedLine] = field(factory=dict[int, RejectedLine], repr=False)
     is_queue_full: bool = False
     """Whether it failed because the tokens of enqueued batches exceed the limit."""
 
@@ -107,6 +116,9 @@ def read_provider_batch(doc: object) -> ProviderBatch | None:
         tag=(_text(metadata, TAG) if is_object(metadata) else None) or "",
         reasons=_reasons(doc.get("errors")),
         codes=tuple(islice(map(_code, _errors(doc.get("errors"))), _MAX_REASONS)),
+        rejected={
+            line: _rejected(item) for item in _errors(doc.get("errors")) if (line := _line_number(item))
+        },
         is_queue_full=any(item.get("code") == _QUEUE_FULL for item in _errors(doc.get("errors"))),
     )
 
@@ -131,15 +143,28 @@ def _errors(errors: object) -> Iterator[dict[str, Any]]:
     return filter(is_object, items if is_list(items) else ())
 
 
+def _line_number(item: dict[str, Any]) -> int | None:
+    return _count(item, "line")
+
+
 def _line(item: dict[str, Any]) -> str:
-    return f"line {line}" if type(line := item.get("line")) is int and 0 <= line <= _MAX_COUNT else ""
+    return "" if (line := _line_number(item)) is None else f"line {line}"
 
 
 def _code(item: dict[str, Any]) -> str:
     """Return an error's code, if it is a code and not a sentence, and its line."""
-    code, line = item.get("code"), _line(item)
-    code = code if isinstance(code, str) and _CODE.fullmatch(code) else "no code"
+    code, line = _plain_code(item) or "no code", _line(item)
     return f"{code} ({line})" if line else code
+
+
+def _plain_code(item: dict[str, Any]) -> str:
+    code = item.get("code")
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else ""
+
+
+def _rejected(item: dict[str, Any]) -> RejectedLine:
+    message = item.get("message")
+    return RejectedLine(_plain_code(item), message[:_MAX_REASON_LENGTH] if isinstance(message, str) else "")
 
 
 def _reasons(errors: object) -> tuple[str, ...]:

@@ -62,7 +62,8 @@ _SLOWEST_UPLOAD = 50_000
 
 _SUCCESS = range(200, 300)
 _REFUSALS: Final = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429})
-"""Statuses that prove that a batch was not created. After others, such as a gateway's 409 or 503, it may exist."""
+"""Statuses that prove that a batch was not created; a 429 is decided before the creation, and is the only one that is
+retried. After other statuses, such as a gateway's 409 or 503, the batch may exist."""
 
 _HEADERS = {
     "Accept": "application/json",

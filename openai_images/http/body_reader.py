@@ -18,7 +18,7 @@ from weakref import WeakSet
 import aiohttp
 
 from openai_images._util import heap
-from openai_images.http.retry import FAILURES, FetchError, TransientFetchError
+from openai_images.http.retry import FAILURES, FetchError, TransientFetchError, Translation
 from openai_images.models import media
 from openai_images.models.completeness import ImageProbe
 from openai_images.wire.base64_decoder import Sink
@@ -264,9 +264,10 @@ async def _read_chunk(response: aiohttp.ClientResponse, silence: float, nbytes: 
         async with deadline:
             return await response.content.read(READ_BYTES)
     except FAILURES as error:
-        broken = f"the connection broke ({type(error).__name__})"
-        reason = f"nothing came for {silence:g} s" if deadline.expired() else broken
-        raise TransientFetchError(f"{reason} after {nbytes:,} bytes", status=response.status) from None
+        with Translation():
+            broken = f"the connection broke ({type(error).__name__})"
+            reason = f"nothing came for {silence:g} s" if deadline.expired() else broken
+            raise TransientFetchError(f"{reason} after {nbytes:,} bytes", status=response.status) from None
 
 
 def _begins_image(start: bytes, response: aiohttp.ClientResponse) -> bool:

@@ -22,7 +22,14 @@ from openai_images.errors import ConfigurationError
 from openai_images.http.address_guard import AddressGuard, BlockedAddressError
 from openai_images.http.body_reader import SILENCE, Bounds, read_image
 from openai_images.http.endpoint import Endpoint
-from openai_images.http.retry import FAILURES, FetchError, TransientFetchError, backoff, head_flaw
+from openai_images.http.retry import (
+    FAILURES,
+    FetchError,
+    TransientFetchError,
+    Translation,
+    backoff,
+    head_flaw,
+)
 from openai_images.http.transport import Transport, connect_timeout
 from openai_images.http.urls import (
     ImageURL,
@@ -144,11 +151,12 @@ class ImageDownloader:
                 finally:
                     response.close()
         except TimeoutError:
-            if not deadline.expired():
-                raise
-            raise TransientFetchError(
-                f"it did not come within {limits.total:g} s (Timeouts(total=…))"
-            ) from None
+            with Translation():
+                if not deadline.expired():
+                    raise
+                raise TransientFetchError(
+                    f"it did not come within {limits.total:g} s (Timeouts(total=…))"
+                ) from None
 
     async def _follow_redirects(self, url: ImageURL) -> aiohttp.ClientResponse:
         """Return the response after all redirects."""
@@ -206,11 +214,12 @@ class ImageDownloader:
                     timeout=connect_timeout(limits.connect),
                 )
         except FAILURES as error:
-            if deadline.expired():
-                raise TransientFetchError(
-                    f"{display_url(url.root)} did not answer within {silence:g} s"
-                ) from None
-            raise _connect_failure(error, url) from None
+            with Translation():
+                if deadline.expired():
+                    raise TransientFetchError(
+                        f"{display_url(url.root)} did not answer within {silence:g} s"
+                    ) from None
+                raise _connect_failure(error, url) from None
         sessions.track(response)
         return response
 

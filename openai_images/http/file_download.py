@@ -14,7 +14,7 @@ import aiohttp
 from openai_images._util.aio import WaitTimer
 from openai_images.errors import APIConnectionError, APITimeoutError, ImagesError, annotate
 from openai_images.http.body_reader import SILENCE, BodyReader, OpenBodies
-from openai_images.http.retry import FAILURES, cause, describe, not_sent
+from openai_images.http.retry import FAILURES, Translation, cause, describe, not_sent
 from openai_images.http.transport import Transport, connect_timeout
 from openai_images.models.options import Timeouts
 
@@ -43,10 +43,11 @@ class FileDownload:
             with self._wait.within(self._silence):
                 return await self._body.read()
         except FAILURES as error:
-            if self._wait.expired:
-                raise _timed_out(self._silence) from None
-            msg = f"the connection broke in the middle of the file ({describe(error)}); nothing is billed for it"
-            raise annotate(APIConnectionError(msg), {"safe_to_resend": True}) from cause(error)
+            with Translation():
+                if self._wait.expired:
+                    raise _timed_out(self._silence) from None
+                msg = f"the connection broke in the middle of the file ({describe(error)}); nothing is billed for it"
+                raise annotate(APIConnectionError(msg), {"safe_to_resend": True}) from cause(error)
 
     async def read_error(self) -> bytes:
         """Return the part of an error response's body that arrives."""
@@ -84,9 +85,10 @@ async def open_file(
                 raise_for_status=False,  # True in the caller's session would hide the error body
             )
     except FAILURES as error:
-        if wait.expired:
-            raise _timed_out(silence) from None
-        raise not_sent(error, timeouts) from cause(error)
+        with Translation():
+            if wait.expired:
+                raise _timed_out(silence) from None
+            raise not_sent(error, timeouts) from cause(error)
     finally:
         wait.cancel()
     transport.sessions.track(response)

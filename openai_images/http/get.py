@@ -20,7 +20,7 @@ from openai_images.errors import (
     ResponseTooLargeError,
     annotate,
 )
-from openai_images.http.retry import FAILURES, cause, describe, not_sent
+from openai_images.http.retry import FAILURES, Translation, cause, describe, not_sent
 from openai_images.http.transport import Transport, connect_timeout
 from openai_images.models.options import Timeouts
 
@@ -59,11 +59,12 @@ async def get(url: str, headers: Mapping[str, str], transport: Transport, timeou
             transport.sessions.track(response)
             return Document(response.status, response.headers, await _read(response))
     except FAILURES as error:
-        if deadline.expired():
-            raise _timed_out(timeouts) from None
-        if response is None:
-            raise not_sent(error, timeouts) from cause(error)
-        raise _broken(error) from cause(error)
+        with Translation():
+            if deadline.expired():
+                raise _timed_out(timeouts) from None
+            if response is None:
+                raise not_sent(error, timeouts) from cause(error)
+            raise _broken(error) from cause(error)
     finally:
         if response is not None:
             response.close()

@@ -8,6 +8,7 @@ no attempt but is limited in time. Moderation, quota and invalid requests are ne
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import NamedTuple
 
 import aiohttp
@@ -151,6 +152,14 @@ def not_sent(error: Exception, timeouts: Timeouts) -> ImagesError:
     return failure
 
 
+def unanswered(error: Exception) -> ConnectionOutcomeUnknownError:
+    """Return the error of a request that was sent, and whose response did not begin."""
+    flaw = head_flaw(error)
+    broken = f"the connection broke before the response came ({describe(error)})"
+    msg = broken if flaw is None else f"the response's headers are malformed: {flaw}"
+    return ConnectionOutcomeUnknownError(f"{msg}; it may have been billed")
+
+
 def describe(error: BaseException) -> str:
     """Return an exception's name and text, without secrets."""
     if (flaw := head_flaw(error)) is not None:
@@ -161,12 +170,35 @@ def describe(error: BaseException) -> str:
 
 
 def cause(error: Exception) -> Exception | None:
-    """Return the `__cause__` to show; None if its text may contain a header, a password or bytes of the response."""
+    """Return a copy to show as `__cause__`; None if its text may contain a header, a password or bytes of the response.
+
+    The copy has no traceback: aiohttp's frames hold the request's headers, and error reporters show the locals of
+    frames. Nor has it what aiohttp keeps in its exceptions, which would be pickled with them, or cannot be.
+    """
     unsafe = (ValueError, aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
     if isinstance(error, unsafe) and not isinstance(error, aiohttp.ClientSSLError):
         return None
-    # aiohttp's frames have the request's headers, and error reporters show local variables.
-    return error.with_traceback(None)
+    if isinstance(error, aiohttp.ClientConnectorError):  # it knows the proxy's password
+        return aiohttp.ClientOSError(error.errno, describe(error))
+    if all(isinstance(value, str | bytes | int | None) for value in error.args):
+        with suppress(TypeError):  # one of somebody else's, that is made of something else
+            return type(error)(*error.args)
+    return aiohttp.ClientConnectionError(type(error).__name__)
+
+
+class Translation:
+    """`with Translation():` around what raises one of ours where a foreign exception was caught.
+
+    Python keeps the foreign one as the `__context__`, also where it is not shown; what comes out has only the `cause`.
+    """
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Drop the foreign exception."""
+        if isinstance(error, ImagesError | FetchError):
+            error.__context__ = error.__cause__
 
 
 class FetchError(Exception):

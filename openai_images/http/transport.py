@@ -19,12 +19,11 @@ import aiohttp
 
 from openai_images.errors import (
     APITimeoutError,
-    ConnectionOutcomeUnknownError,
     StreamInterruptedError,
 )
 from openai_images.http.body_reader import BodyReader, OpenBodies
 from openai_images.http.request_body import BytesBody, RequestProgress, earlier_timeout
-from openai_images.http.retry import FAILURES, cause, describe, head_flaw, not_sent, timed_out
+from openai_images.http.retry import FAILURES, Translation, cause, describe, not_sent, timed_out, unanswered
 from openai_images.http.sessions import Session, SessionPool
 from openai_images.models.options import Timeouts, Timing
 from openai_images.wire.requests import HTTPRequest
@@ -78,18 +77,16 @@ class Transport:
                 watch(progress := RequestProgress(request.body, timeouts, self._timing))
                 response = await self._post(session, request, progress, timeouts)
         except FAILURES as error:
-            timer = progress.timer if progress.wait.expired else ""
-            body = progress.body
-            if not isinstance(body, BytesBody) and body.cut:
-                raise body.cut_error(describe(error), timer, progress.seconds) from None
-            if timer:
-                raise timed_out(timer, progress.seconds) from None
-            if not progress.started:
-                raise not_sent(error, timeouts) from cause(error)
-            flaw = head_flaw(error)
-            broken = f"the connection broke before the response came ({describe(error)})"
-            msg = broken if flaw is None else f"the response's headers are malformed: {flaw}"
-            raise ConnectionOutcomeUnknownError(f"{msg}; it may have been billed") from cause(error)
+            with Translation():
+                timer = progress.timer if progress.wait.expired else ""
+                body = progress.body
+                if not isinstance(body, BytesBody) and body.cut:
+                    raise body.cut_error(describe(error), timer, progress.seconds) from None
+                if timer:
+                    raise timed_out(timer, progress.seconds) from None
+                if not progress.started:
+                    raise not_sent(error, timeouts) from cause(error)
+                raise unanswered(error) from cause(error)
         progress.answered = True
         self.sessions.track(response)
         reader = BodyReader(response, self._open_bodies)
@@ -252,13 +249,13 @@ class Response:
             if self._body.waited:
                 self._yielded_at = self._monotonic()
         except FAILURES as error:
-            self._chunk = self._body.buffered()
-            if self._wait.expired:
-                self._run_out(timer)
-            elif not self._chunk:
-                raise StreamInterruptedError(
-                    f"the connection broke in the middle of the response ({describe(error)}); it may have been billed"
-                ) from cause(error)
+            with Translation():
+                self._chunk = self._body.buffered()
+                if self._wait.expired:
+                    self._run_out(timer)
+                elif not self._chunk:
+                    msg = f"the connection broke in the middle of the response ({describe(error)})"
+                    raise StreamInterruptedError(f"{msg}; it may have been billed") from cause(error)
 
     async def _yield_to_loop(self) -> None:
         """Let other tasks run, if they have not for `_YIELD_INTERVAL` seconds."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import copyreg
 import gc
 import json
 import logging
@@ -16,6 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+import tblib.pickling_support
 
 from openai_images import (
     APIConnectionError,
@@ -27,6 +29,8 @@ from openai_images import (
     RetryPolicy,
     Timeouts,
 )
+from openai_images.http.file_download import open_file
+from openai_images.models.image import Image
 from openai_images.models.options import Timing
 from openai_images.server import FAULTS, LocalImagesServer
 from tests.helpers.tiny_images import png
@@ -96,6 +100,28 @@ def refuse_secrets(*texts: str) -> None:
         assert found is None, f"{found[0][:60]!r} in {text[:2000]!r}"
 
 
+def chain_of(error: BaseException) -> list[BaseException]:
+    """An exception and all that are behind it, shown or not."""
+    chain, pending = list[BaseException](), [error]
+    while pending:
+        one = pending.pop()
+        if one not in chain:
+            chain.append(one)
+            pending += [linked for linked in (one.__cause__, one.__context__) if linked is not None]
+    return chain
+
+
+def pickled_with_causes(error: BaseException) -> bytes:
+    """As `distributed` sends it from worker to driver: with tracebacks, and all that is behind it."""
+    before = copyreg.dispatch_table.copy()
+    tblib.pickling_support.install(*chain_of(error))
+    try:
+        return pickle.dumps(error)
+    finally:
+        copyreg.dispatch_table.clear()
+        copyreg.dispatch_table.update(before)
+
+
 def look_at(error: BaseException) -> None:
     """Everything that can be printed of an exception, and of those behind it."""
     assert str(error)
@@ -107,6 +133,11 @@ def look_at(error: BaseException) -> None:
     while behind is not None:
         refuse_secrets(str(behind), repr(behind), *getattr(behind, "__notes__", ()))
         behind = behind.__cause__ or (None if behind.__suppress_context__ else behind.__context__)
+    pickled = pickled_with_causes(error)
+    refuse_secrets(pickled.decode("latin-1"))
+    copied = pickle.loads(pickled)
+    assert (type(copied), str(copied)) == (type(error), str(error))
+    assert [*map(str, chain_of(copied))] == [*map(str, chain_of(error))]
     if isinstance(error, ImagesError):
         refuse_secrets(repr(vars(error)))
         for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
@@ -359,3 +390,43 @@ def test_what_people_print() -> None:
     request = GenerateRequest(PROMPT, **OTHERS)
     refuse_secrets(repr(request), str(request), repr(client), str(client), repr(client.stream(request)))
     assert repr(request).startswith("GenerateRequest(prompt=<")
+
+
+@pytest.mark.parametrize("way", ["list of models", "file", "image"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nx: 1\r\n\r\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{",
+        b"HTTP/1.1 20",
+        b"",
+    ],
+)
+async def test_failures_of_what_is_free(way: str, answer: bytes) -> None:
+    """What is read with the key besides images leaves nothing of it behind an error either."""
+
+    async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(break_off, "127.0.0.1", 0) as broken:
+        base_url = "http://127.0.0.1:{1}/v1".format(*broken.sockets[0].getsockname())
+        retry = RetryPolicy(max_retries=0)
+        async with a_client(base_url, retry=retry, timeouts=Timeouts(), trust_env=False) as client:
+            _, context = client._calls.connection()
+
+            async def read() -> None:
+                if way == "list of models":
+                    await client.list_models()
+                elif way == "image":
+                    await client.download(Image(url=f"{base_url}/image.png"))
+                else:
+                    headers = {"Authorization": f"Bearer {KEY}"}
+                    download = await open_file(f"{base_url}/f", headers, context.transport, context.timeouts)
+                    while await download.read():
+                        pass
+
+            with pytest.raises(ImagesError) as caught:
+                await read()
+    look_at(caught.value)

@@ -9,6 +9,8 @@ from aiohttp import web
 
 from tests.helpers.clients import B64, KEY
 
+Answer = Callable[[web.Request], web.StreamResponse | None]
+
 USAGE = {"input_tokens": 10, "output_tokens": 196, "total_tokens": 206}
 
 
@@ -34,12 +36,18 @@ def unanswered(line: dict[str, Any], code: str = "batch_expired") -> dict[str, A
     return {"id": "batch_req_1", "custom_id": line["custom_id"], "response": None, "error": error}
 
 
+def as_it_should(_: web.Request) -> None:
+    """Let the provider answer."""
+
+
 class BatchProvider:
     """The server. `looks` at a batch until it ends as `status`; `answer` makes a line of an output file, or none.
 
     `creating` is called with the request before a batch is created, and may return a response in place of the real
-    one, or raise; `lost` does so after it was created, and `on_cancel` before one is cancelled. `content` changes the
-    bytes of a file that is downloaded, which may begin anywhere if it `has_ranges`; `page` changes a page of the list.
+    one, or raise; `lost` does so after it was created; `looking`, `reading` and `on_cancel` may answer the request that
+    looks at a batch, downloads a file, or cancels a batch. `content` changes the bytes of a file that is downloaded,
+    which may begin anywhere if it `has_ranges`; `page` changes a page of the list. A batch with lines that it finds
+    `invalid`, and says why, fails.
     """
 
     def __init__(self) -> None:
@@ -50,10 +58,13 @@ class BatchProvider:
         self.answer: Callable[[dict[str, Any]], dict[str, Any] | None] = answer
         self.creating: Callable[[], web.Response | None] = lambda: None
         self.lost: Callable[[], web.Response | None] = lambda: None
-        self.on_cancel: Callable[[], web.Response | None] = lambda: None
+        self.looking: Answer = as_it_should
+        self.reading: Answer = as_it_should
+        self.on_cancel: Answer = as_it_should
         self.has_ranges = True
         self.content: Callable[[bytes, int], bytes] = lambda data, _: data
         self.page: Callable[[dict[str, Any]], dict[str, Any]] = lambda page: page
+        self.invalid: Callable[[dict[str, Any]], str | None] = lambda _: None
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
@@ -102,6 +113,19 @@ class BatchProvider:
     def end(self, batch: dict[str, Any], status: str) -> None:
         """End a batch now."""
         lines = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
+        errors = [
+            {"code": "invalid_request", "message": message, "param": "body", "line": number}
+            for number, line in enumerate(lines, 1)
+            if (message := self.invalid(line)) is not None
+        ]
+        if errors:
+            counts = {"total": 0, "completed": 0, "failed": 0}
+            batch |= {
+                "status": "failed",
+                "errors": {"object": "list", "data": errors},
+                "request_counts": counts,
+            }
+            return
         answers = [found for line in reversed(lines) if (found := self.answer(line)) is not None]
         good = [line for line in answers if line["response"] and line["response"]["status_code"] == 200]
         bad = [line for line in answers if line not in good]
@@ -137,6 +161,8 @@ class BatchProvider:
 
     async def _content(self, request: web.Request) -> web.StreamResponse:
         self.calls.append("content")
+        if (response := self.reading(request)) is not None:
+            return response
         name = request.match_info["id"]
         if name not in self.files:
             return web.json_response({"error": {"message": "No such File object", "code": None}}, status=404)
@@ -181,8 +207,10 @@ class BatchProvider:
         found = {"object": "list", "data": page, "has_more": start + 2 < len(names)}
         return web.json_response(self.page(found))
 
-    async def _retrieve(self, request: web.Request) -> web.Response:
+    async def _retrieve(self, request: web.Request) -> web.StreamResponse:
         self.calls.append("retrieve")
+        if (response := self.looking(request)) is not None:
+            return response
         name = request.match_info["id"]
         batch = self.batches[name]
         self._looked[name] = looks = self._looked.get(name, 0) + 1
@@ -192,9 +220,9 @@ class BatchProvider:
             batch["status"] = "in_progress"
         return web.json_response(batch)
 
-    async def _cancel(self, request: web.Request) -> web.Response:
+    async def _cancel(self, request: web.Request) -> web.StreamResponse:
         self.calls.append("cancel")
-        if (response := self.on_cancel()) is not None:
+        if (response := self.on_cancel(request)) is not None:
             return response
         batch = self.batches[request.match_info["id"]]
         batch["status"] = "cancelling"

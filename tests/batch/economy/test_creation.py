@@ -1,6 +1,5 @@
 """Each batch at the provider is created once: whatever its answer, its list, the key and the clock are like."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from openai_images import (
     BadRequestError,
     ImagesClient,
     NotFoundError,
+    RateLimitError,
     RequestInvalidError,
 )
 from openai_images.batch import economy_submit
@@ -20,20 +20,6 @@ from openai_images.models.options import Timing
 from tests.helpers.batch_provider import BatchProvider, answer, replied
 from tests.helpers.batch_runs import items_of, many, rows, run, states
 from tests.helpers.clients import FakeTime, client_of
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[BatchProvider]:
-    """A provider."""
-    async with BatchProvider() as provider:
-        yield provider
-
-
-@pytest.fixture
-async def client(provider: BatchProvider, time: FakeTime) -> AsyncIterator[ImagesClient]:
-    """Its client."""
-    async with client_of(provider, timing=time.timing) as client:
-        yield client
 
 
 def forget_last_id(out: Path) -> None:
@@ -88,6 +74,57 @@ async def test_a_gateway_answers_for_a_batch_that_exists(
     assert ran.error is None
     assert ran.summary.done == 3
     assert provider.calls.count("create") == 1
+
+
+class Reset(web.Response):
+    """No answer: the connection is reset."""
+
+    async def prepare(self, request: web.BaseRequest) -> Any:
+        """Reset it."""
+        assert request.transport is not None
+        request.transport.abort()
+        return await super().prepare(request)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "7"}])
+@pytest.mark.parametrize("after", ["an answer", "a reset", "a reset and a delay"])
+async def test_a_creation_that_is_rate_limited(
+    headers: dict[str, str],
+    after: str,
+    client: ImagesClient,
+    provider: BatchProvider,
+    time: FakeTime,
+    out: Path,
+) -> None:
+    """A 429 creates nothing, and is sent again when its wait is over; once the outcome is unknown, nothing is."""
+    refusals = [error("Slow down.", 429, **headers) for _ in range(3)]
+    provider.creating = lambda: refusals.pop() if refusals else None
+    if after != "an answer":
+        provider.lost = Reset
+    if after == "a reset and a delay":  # the list does not have it at once
+        provider.page = lambda page: page if SETTLE in time.slept else page | {"data": []}
+    ran = await run(client, many(3), out, economy=True)
+    assert (ran.error, ran.summary.done) == (None, 3)
+    assert len(provider.batches) == 1
+    assert provider.calls.count("create") == 4
+    assert provider.calls.count("upload") == 1
+    assert provider.calls.count("list") == {"an answer": 0, "a reset": 1}.get(after, 2)
+    if headers:
+        assert [seconds for seconds in time.slept if seconds >= 7][:2] == [7, 7]
+    assert len([row for row in rows(out) if row.get("step") == "creating"]) == 1
+
+
+async def test_a_creation_that_is_rate_limited_for_too_long(
+    client: ImagesClient, provider: BatchProvider, out: Path
+) -> None:
+    """There is no batch, nothing is unknown, and another run sends the items."""
+    provider.creating = lambda: error("Slow down.", 429, **{"Retry-After": "9999"})
+    ran = await run(client, many(3), out, economy=True)
+    assert isinstance(ran.error, RateLimitError)
+    assert (ran.summary.not_started, ran.summary.unknown, provider.batches) == (3, 0, {})
+    provider.creating = lambda: None
+    assert (await run(client, many(3), out, economy=True)).summary.done == 3
+    assert len(provider.batches) == 1
 
 
 async def test_a_list_without_metadata(client: ImagesClient, provider: BatchProvider, out: Path) -> None:
@@ -171,7 +208,7 @@ async def test_the_second_batch_cannot_be_cancelled(
     forget_last_id(out)
     newer = {"id": "batch_9", "created_at": 1_700_000_001, "status": "in_progress"}
     provider.batches["batch_9"] = provider.batches["batch_0"] | newer
-    provider.on_cancel = lambda: error("Cannot cancel a batch with status 'completed'.", status)
+    provider.on_cancel = lambda _: error("Cannot cancel a batch with status 'completed'.", status)
     ran = await run(client, many(3), out, economy=True)
     assert ran.error is None
     assert ran.summary.done == 3

@@ -1,7 +1,7 @@
 """Batches in economy: sent through the provider's Batch API, waited for, collected; each batch is created once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,21 +22,7 @@ from openai_images import (
 from openai_images.batch.economy_submit import SETTLE
 from tests.helpers.batch_provider import BatchProvider, answer, replied, unanswered
 from tests.helpers.batch_runs import items_of, many, pictures, rows, run, states
-from tests.helpers.clients import PNG, FakeTime, client_of
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[BatchProvider]:
-    """A provider."""
-    async with BatchProvider() as provider:
-        yield provider
-
-
-@pytest.fixture
-async def client(provider: BatchProvider, time: FakeTime) -> AsyncIterator[ImagesClient]:
-    """Its client."""
-    async with client_of(provider, timing=time.timing) as client:
-        yield client
+from tests.helpers.clients import PNG, FakeTime
 
 
 def test_cancel_needs_economy() -> None:

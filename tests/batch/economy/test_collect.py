@@ -4,7 +4,7 @@ import asyncio
 import errno
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,55 +26,12 @@ from openai_images import (
     ResponseTooLargeError,
 )
 from openai_images.batch import economy_submit
-from tests.helpers.batch_provider import USAGE, BatchProvider, answer, replied
+from tests.helpers.batch_provider import USAGE, Answer, BatchProvider, answer, as_it_should, replied
 from tests.helpers.batch_runs import MODEL, many, pictures, rows, run, states
 from tests.helpers.clients import B64, PNG, FakeTime, client_of
 from tests.helpers.crashing_filesystem import HastyDisk
 
 HOUR = 3600.0
-
-Answer = Callable[[web.Request], web.StreamResponse | None]
-
-
-def well(_: web.Request) -> None:
-    """Answer as it should."""
-
-
-class Provider(BatchProvider):
-    """One whose `looking`, `reading` and `cancelling` may answer in place of the real one."""
-
-    def __init__(self) -> None:
-        """It answers as it should."""
-        super().__init__()
-        self.looking: Answer = well
-        self.reading: Answer = well
-        self.cancelling: Answer = well
-
-    async def _retrieve(self, request: web.Request) -> Any:
-        self.calls += ["retrieve"] if (response := self.looking(request)) else []
-        return response or await super()._retrieve(request)
-
-    async def _content(self, request: web.Request) -> web.StreamResponse:
-        self.calls += ["content"] if (response := self.reading(request)) else []
-        return response or await super()._content(request)
-
-    async def _cancel(self, request: web.Request) -> Any:
-        self.calls += ["cancel"] if (response := self.cancelling(request)) else []
-        return response or await super()._cancel(request)
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[Provider]:
-    """A provider."""
-    async with Provider() as provider:
-        yield provider
-
-
-@pytest.fixture
-async def client(provider: Provider, time: FakeTime) -> AsyncIterator[ImagesClient]:
-    """Its client."""
-    async with client_of(provider, timing=time.timing) as client:
-        yield client
 
 
 @pytest.fixture
@@ -104,7 +61,7 @@ async def submit(client: ImagesClient, provider: BatchProvider, items: list[Batc
     looks, provider.looks = provider.looks, 10**9
     async with Batch(client, items, out, options=BatchOptions(economy=True)) as batch:
         waiting = asyncio.ensure_future(anext(batch))
-        while "retrieve" not in provider.calls:
+        while not 0 < len(provider.batches) <= provider.calls.count("retrieve"):
             await asyncio.sleep(0.01)
         batch.stop()
         with pytest.raises(StopAsyncIteration):
@@ -113,7 +70,7 @@ async def submit(client: ImagesClient, provider: BatchProvider, items: list[Batc
 
 
 async def test_ids_that_come_back_changed_prove_nothing(
-    client: ImagesClient, provider: Provider, time: FakeTime, out: Path, caplog: pytest.LogCaptureFixture
+    client: ImagesClient, provider: BatchProvider, time: FakeTime, out: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Their images cannot be told apart: the items may have been billed, and are not sent again."""
     provider.answer = lambda line: {**answer(line), "custom_id": line["custom_id"].upper()}
@@ -128,7 +85,7 @@ async def test_ids_that_come_back_changed_prove_nothing(
 @pytest.mark.parametrize("counts", [True, False])
 @pytest.mark.parametrize("fault", ["file 404", "file id", "empty file"])
 async def test_answers_that_come_late(
-    fault: str, counts: bool, client: ImagesClient, provider: Provider, out: Path
+    fault: str, counts: bool, client: ImagesClient, provider: BatchProvider, out: Path
 ) -> None:
     """The files are read again, although the batch has ended."""
     real_end = provider.end
@@ -160,7 +117,7 @@ async def test_answers_that_come_late(
 
 
 async def test_answers_that_never_come(
-    client: ImagesClient, provider: Provider, time: FakeTime, out: Path
+    client: ImagesClient, provider: BatchProvider, time: FakeTime, out: Path
 ) -> None:
     """Are given up after an hour, which is said."""
     provider.reading = lambda _: status(404)
@@ -181,7 +138,7 @@ async def test_answers_that_never_come(
 @pytest.mark.usefixtures("three_each")
 @pytest.mark.parametrize("fault", ["look 404", "file 403", "odd look"])
 async def test_one_bad_batch_keeps_no_other_waiting(
-    fault: str, client: ImagesClient, provider: Provider, time: FakeTime, out: Path
+    fault: str, client: ImagesClient, provider: BatchProvider, time: FakeTime, out: Path
 ) -> None:
     """Its error is raised at the end, and another run collects it."""
     await submit(client, provider, many(9), out)
@@ -199,7 +156,7 @@ async def test_one_bad_batch_keeps_no_other_waiting(
         assert (ran.summary.done, ran.summary.submitted) == (9, 3)
         if fault != "odd look":
             assert isinstance(ran.error, NotFoundError | PermissionDeniedError)
-    provider.looking = provider.reading = well
+    provider.looking = provider.reading = as_it_should
     ran = await run(client, many(12), out, economy=True)
     assert (ran.error, ran.summary.done) == (None, 12)
     assert provider.calls.count("create") == 4
@@ -207,7 +164,7 @@ async def test_one_bad_batch_keeps_no_other_waiting(
 
 @pytest.mark.usefixtures("three_each")
 async def test_one_batch_that_never_ends(
-    client: ImagesClient, provider: Provider, time: FakeTime, out: Path, monkeypatch: pytest.MonkeyPatch
+    client: ImagesClient, provider: BatchProvider, time: FakeTime, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others are collected, two days later."""
     await submit(client, provider, many(9), out)
@@ -221,7 +178,7 @@ async def test_one_batch_that_never_ends(
 
 @pytest.mark.parametrize("retry_unknown", [False, True])
 async def test_a_batch_that_is_not_visible_at_once(
-    retry_unknown: bool, client: ImagesClient, provider: Provider, out: Path
+    retry_unknown: bool, client: ImagesClient, provider: BatchProvider, out: Path
 ) -> None:
     """It is new: nobody gives it up."""
     provider.looking = once(lambda: status(404))
@@ -230,7 +187,9 @@ async def test_a_batch_that_is_not_visible_at_once(
     assert provider.calls.count("create") == 1
 
 
-async def test_a_new_batch_that_stays_invisible(client: ImagesClient, provider: Provider, out: Path) -> None:
+async def test_a_new_batch_that_stays_invisible(
+    client: ImagesClient, provider: BatchProvider, out: Path
+) -> None:
     """Is left to another run, also with `retry_unknown`: that one gives it up."""
     provider.looking = lambda _: status(404)
     ran = await run(client, many(3), out, economy=True, retry_unknown=True)
@@ -251,7 +210,7 @@ class _FullDisk(HastyDisk):
 
 
 async def test_images_that_fit_nowhere_stay_at_the_provider(
-    client: ImagesClient, provider: Provider, out: Path
+    client: ImagesClient, provider: BatchProvider, out: Path
 ) -> None:
     """Until there is room."""
     ran = await run(client, many(3), out, economy=True, disk=_FullDisk())
@@ -264,7 +223,7 @@ async def test_images_that_fit_nowhere_stay_at_the_provider(
 
 
 async def test_lines_too_large_that_name_no_request(
-    client: ImagesClient, provider: Provider, out: Path
+    client: ImagesClient, provider: BatchProvider, out: Path
 ) -> None:
     """They concern nobody."""
     real_end = provider.end
@@ -279,7 +238,7 @@ async def test_lines_too_large_that_name_no_request(
 
 
 async def test_a_budget_and_unknown_costs_at_the_provider(
-    client: ImagesClient, provider: Provider, out: Path, tmp_path: Path
+    client: ImagesClient, provider: BatchProvider, out: Path, tmp_path: Path
 ) -> None:
     """They are collected first; nothing is sent before their costs are known."""
     photo = tmp_path / "fox.png"
@@ -301,7 +260,7 @@ async def test_a_budget_and_unknown_costs_at_the_provider(
 
 
 async def test_images_over_the_limit_stay_at_the_provider(
-    client: ImagesClient, provider: Provider, time: FakeTime, out: Path
+    client: ImagesClient, provider: BatchProvider, time: FakeTime, out: Path
 ) -> None:
     """Until the limit is higher, or they are given up."""
     for _ in range(2):
@@ -318,7 +277,7 @@ async def test_images_over_the_limit_stay_at_the_provider(
 
 
 async def test_a_download_without_ranges_that_always_breaks(
-    client: ImagesClient, provider: Provider, out: Path
+    client: ImagesClient, provider: BatchProvider, out: Path
 ) -> None:
     """It ends, and what came before it broke is kept once."""
 
@@ -336,7 +295,7 @@ async def test_a_download_without_ranges_that_always_breaks(
 
 
 async def test_an_outage_during_a_download(
-    client: ImagesClient, provider: Provider, time: FakeTime, out: Path
+    client: ImagesClient, provider: BatchProvider, time: FakeTime, out: Path
 ) -> None:
     """It is waited for, as it is elsewhere."""
     left = iter(range(10))
@@ -351,7 +310,7 @@ async def test_an_outage_during_a_download(
 
 
 async def test_reasons_repeat_no_prompt(
-    client: ImagesClient, provider: Provider, out: Path, caplog: pytest.LogCaptureFixture
+    client: ImagesClient, provider: BatchProvider, out: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of any item: neither in a row, nor in an error, nor in a log."""
     provider.status = "failed"
@@ -376,11 +335,11 @@ async def test_reasons_repeat_no_prompt(
 @pytest.mark.usefixtures("three_each")
 @pytest.mark.parametrize(("code", "is_raised"), [(429, True), (409, False), (400, False)])
 async def test_a_cancellation_that_fails(
-    code: int, is_raised: bool, client: ImagesClient, provider: Provider, out: Path
+    code: int, is_raised: bool, client: ImagesClient, provider: BatchProvider, out: Path
 ) -> None:
     """It is raised when the others were cancelled, unless the batch has ended."""
     await submit(client, provider, many(6), out)
-    provider.cancelling = of("batch_0", lambda: status(code))
+    provider.on_cancel = of("batch_0", lambda: status(code))
     ran = await run(client, many(6), out, economy=True, cancel=True)
     assert provider.batches["batch_1"]["status"] in ("cancelling", "cancelled")
     assert isinstance(ran.error, RateLimitError) is is_raised
