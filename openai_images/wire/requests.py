@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
-from attrs import frozen
-
 from openai_images._util.json import is_mapping
 from openai_images._version import __version__
 from openai_images.errors import RequestInvalidError
@@ -115,11 +113,11 @@ class ImageSource(Protocol):
         ...
 
 
-@frozen
 class Base64Source:
     """An image's bytes in base64; `len` is the number of characters."""
 
-    source: ImageSource
+    def __init__(self, source: ImageSource) -> None:
+        self.source = source
 
     def __len__(self) -> int:
         return (self.source.nbytes + 2) // 3 * 4
@@ -128,11 +126,11 @@ class Base64Source:
 Piece: TypeAlias = bytes | ImageSource | Base64Source
 
 
-@frozen(repr=False)
 class CompositeBody:
     """A body in pieces; `len` is its length in bytes."""
 
-    pieces: tuple[Piece, ...]
+    def __init__(self, pieces: tuple[Piece, ...]) -> None:
+        self.pieces = pieces
 
     def __len__(self) -> int:
         return sum(
