@@ -74,6 +74,8 @@ def _headers(content_type: str, stream: bool) -> dict[str, str]:
 
 def merge_headers(defaults: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
     """Return both, each name once: `overrides` win, in any case of letters."""
+    if not overrides:
+        return dict(defaults)
     names = {name.lower() for name in overrides}
     return {name: value for name, value in defaults.items() if name.lower() not in names} | dict(overrides)
 
