@@ -27,9 +27,9 @@ PROVEN_PIXELS: Final = 2560 * 1440
 _STEP: Final = SIZE_RULES.step
 _WIDEST: Final = SIZE_RULES.max_ratio
 
-_SIZE: Final = re.compile(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})")
+_SIZE: Final = r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})"  # patterns are compiled at their first use
 _NUMBER: Final = r"([0-9]{1,4}(?:\.[0-9]{1,3})?)"
-_RATIO: Final = re.compile(f"{_NUMBER}:{_NUMBER}")
+_RATIO: Final = f"{_NUMBER}:{_NUMBER}"
 
 # The frames of a gif are generated on one sheet: (most frames, columns, rows), or with rows and columns swapped.
 _GRIDS: Final = ((8, 4, 2), (9, 3, 3), (12, 4, 3), (16, 4, 4))
@@ -37,7 +37,7 @@ _GRIDS: Final = ((8, 4, 2), (9, 3, 3), (12, 4, 3), (16, 4, 4))
 
 def parse_size(text: str) -> tuple[int, int] | None:
     """Return width and height in pixels of a text such as "1536x864"; None for another text."""
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text)
     return None if match is None else (int(match[1]), int(match[2]))
 
 
@@ -46,7 +46,7 @@ def parse_ratio(text: str) -> Fraction | None:
     # Imported here: most clients use no ratio, and it imports Decimal.
     from fractions import Fraction  # noqa: PLC0415
 
-    match = _RATIO.fullmatch(text)
+    match = re.fullmatch(_RATIO, text)
     if match is None or not Fraction(match[1]) or not Fraction(match[2]):
         return None
     return Fraction(match[1]) / Fraction(match[2])

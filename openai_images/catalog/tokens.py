@@ -10,12 +10,12 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-_SNAPSHOT = re.compile(r"-[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_SNAPSHOT: Final = r"-[0-9]{4}-[0-9]{2}-[0-9]{2}"  # patterns are compiled at their first use
 
 
 def model_family(model: str) -> str:
     """Return `gpt-image-2` for `gpt-image-2-2026-04-21`; a name without a date unchanged."""
-    return model[:-11] if _SNAPSHOT.fullmatch(model[-11:]) else model
+    return model[:-11] if re.fullmatch(_SNAPSHOT, model[-11:]) else model
 
 
 # Models before gpt-image-2: OpenAI's fixed table.
@@ -40,7 +40,7 @@ _LADDERS: Final[Mapping[str, Mapping[str, tuple[int, int]]]] = {
     "gpt-image-2.6-flare": _2_6,
 }
 
-_SIZE: Final = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
+_SIZE: Final = r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})"
 LONGEST_EDGE: Final = 3840
 FEWEST_PIXELS, MOST_PIXELS = 655_360, 8_294_400
 
@@ -79,7 +79,7 @@ def output_tokens(model: str | None, size: str | None, quality: str | None) -> i
     if family in _FIXED_SIZE_MODELS:
         return _FIXED.get(size, {}).get(quality)
     patches, factor = _LADDERS.get(family, {}).get(quality, (0, 0))
-    match = _SIZE.fullmatch(size)
+    match = re.fullmatch(_SIZE, size)
     if not patches or match is None:
         return None
     short, long = sorted((int(match[1]), int(match[2])))

@@ -117,6 +117,7 @@ class SingleCall(Call):
             return
         if in_image and decoder.feed_image(chunk):  # nearly all bytes of an image
             response.reset_idle()
+            del chunk  # freed before a file is written
             await self._emit(iter(()), events)
             return
         if in_image:

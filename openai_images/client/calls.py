@@ -7,9 +7,10 @@ Must not: read a response.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
@@ -52,6 +53,8 @@ class _Server:
         self.context = context
         self.validator = validator.for_server(official=endpoint.is_openai, azure=endpoint.is_azure)
         self.base = base
+        self.patient = context._replace(retry=context.retry.patient)
+        """The context of one of many calls."""
         self.remote_images: RemoteImages | None = None
 
 
@@ -104,6 +107,12 @@ class CallFactory:
         """The default model of requests. Raises `ConfigurationError`."""
         return self._model or self._server().endpoint.default_model
 
+    def request(self, kind: type[GenerateRequest], prompt: Any, params: Mapping[str, Any]) -> GenerateRequest:
+        """Make a request as `GenerateRequest.of` does, at once with the client's model if a text names none."""
+        if self._model is not None and isinstance(prompt, str):
+            params = {"model": self._model, **params}
+        return kind.of(prompt, params)
+
     def new(
         self,
         request: GenerateRequest,
@@ -120,9 +129,7 @@ class CallFactory:
         """
         server = self._server()
         prepared = self._prepare(request, server, stream=stream)
-        context = server.context
-        if wait_for_rate_limits:
-            context = context._replace(retry=context.retry.patient)
+        context = server.patient if wait_for_rate_limits else server.context
         new_call = partial(self._call_into, output, server, context, prepared)
         if context.telemetry is None:
             return new_call(observer)

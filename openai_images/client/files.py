@@ -89,7 +89,8 @@ class FileSink:
     def finish(self) -> Image:
         """Return the image in the part file."""
         self._finished = True
-        return Image.from_file(self.part, self._head, self._nbytes)
+        head, self._head = self._head, b""  # freed: images of one answer wait for its end
+        return Image.from_file(self.part, head, self._nbytes)
 
     def discard(self) -> None:
         """Delete the file; a thread that is writing it deletes it afterwards."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sized
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from openai_images.many.items import RequestItem, RunOptions, parse_defaults
 from openai_images.many.outcomes import Outcomes
 from openai_images.models.cost import cost_of
 from openai_images.models.outcomes import CallObserver, Progress
+from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
 
 
@@ -71,7 +73,7 @@ def start_many(
         ordered=options.ordered,
         total=len(requests) if isinstance(requests, Sized) else None,
         progress=options.progress,
-        cost=lambda request, result: cost_of(result, request.model, prices),
+        cost=Costs(prices),
         timing=options.context.timing,
         wait_reason=lambda: options.context.limiter.wait_reason,
         defaults=parse_defaults(params),
@@ -80,6 +82,25 @@ def start_many(
         observer=run_observer(options.context, "generate_many"),
     )
     return Outcomes(requests, send, run_options)
+
+
+class Costs:
+    """The cost of each result; the last one's is kept, as images of one run mostly have the same token counts."""
+
+    def __init__(self, prices: Prices) -> None:
+        """Price by these."""
+        self._prices = prices
+        self._last: tuple[object, Decimal | None] = None, None
+
+    def __call__(self, request: GenerateRequest, result: ImageResult) -> Decimal | None:
+        """Return what a result of this request cost; see `cost_of`."""
+        if result.parts:
+            return cost_of(result, request.model, self._prices)
+        types = [image.media_type for image in result.images]
+        facts = (result.usage, result.svg_usage, result.output_format, types, request.model, result.model)
+        if facts != self._last[0]:
+            self._last = facts, cost_of(result, request.model, self._prices)
+        return self._last[1]
 
 
 class _Disk:

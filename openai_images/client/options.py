@@ -67,7 +67,8 @@ class Adjustable(Portable):
         stream: bool = False,
     ) -> Call:
         client = self._for_call(params)
-        return client._calls.new(kind.of(prompt, params), output, stream=stream)  # noqa: SLF001  same class
+        calls = client._calls  # noqa: SLF001  same class
+        return calls.new(calls.request(kind, prompt, params), output, stream=stream)
 
     def _for_call(self, params: Any) -> Self:
         """Remove a call's options from its keywords; return a client with these options, if there are any."""

@@ -8,7 +8,7 @@ Must not: send, or wait for rate limits.
 from __future__ import annotations
 
 import asyncio
-import secrets as random_secrets
+import os
 from collections.abc import Iterator, Mapping
 from copy import copy
 from typing import Any, Final, Self
@@ -105,7 +105,7 @@ class PreparedEdit(PreparedRequest):
         images = await self._images.open()
         as_json = self.request.as_json or images.referred
         # 128 random bits: no image contains this boundary.
-        boundary = None if as_json else random_secrets.token_hex(16)
+        boundary = None if as_json else os.urandom(16).hex()
         body = request_params(self._adapted, stream=self.stream)
         return edit_request(self._url, body, images, headers, stream=self.stream, boundary=boundary)
 

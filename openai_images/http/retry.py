@@ -100,16 +100,14 @@ def backoff(previous_waits: int, jitter: float) -> float:
     return min(_FIRST_DELAY * 2.0 ** min(previous_waits, 10), _LONGEST_DELAY) * (1 - jitter / 4)
 
 
-_BYTES = re.compile(
-    r"(?: when reading)?:?\s*(?:b['\"]|bytearray\().*", re.DOTALL
-)  # aiohttp quotes the response
+_BYTES = r"(?s)(?: when reading)?:?\s*(?:b['\"]|bytearray\().*"  # aiohttp quotes the response
 
 
 def head_flaw(error: BaseException) -> str | None:
     """Describe the malformed response head that aiohttp rejected; None for any other error."""
     if not isinstance(error, aiohttp.ClientResponseError) or isinstance(error, aiohttp.ClientHttpProxyError):
         return None
-    return " ".join(_BYTES.sub("", error.message).split()) or "aiohttp cannot parse it"
+    return " ".join(re.sub(_BYTES, "", error.message).split()) or "aiohttp cannot parse it"
 
 
 def timed_out(timer: str, seconds: float | None) -> TimeoutOutcomeUnknownError:

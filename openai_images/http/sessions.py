@@ -206,8 +206,8 @@ async def _close_with_loop(session: aiohttp.ClientSession) -> AsyncGenerator[Non
 
 
 _PORTS = {"http": 80, "https": 443}
-_HOST_PORT = re.compile(r"(\[[^\]]+\]|[^:]+):(\d+)")
-_UNSAFE = re.compile(r"[\s\x00-\x20\x7f]")
+_HOST_PORT = r"(\[[^\]]+\]|[^:]+):(\d+)"
+_UNSAFE = r"[\s\x00-\x20\x7f]"
 
 
 def parse_proxy(proxy: object, setting: str = "proxy=") -> str | None:
@@ -257,7 +257,9 @@ def environment_proxy(url: str) -> str | None:
 def _names_host(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0 and bool(URL(url).host) and not _UNSAFE.search(url)
+        return (
+            bool(parts.hostname) and parts.port != 0 and bool(URL(url).host) and not re.search(_UNSAFE, url)
+        )
     except ValueError:
         return False
 
@@ -265,7 +267,7 @@ def _names_host(url: str) -> bool:
 def _covers(entry: str, host: str, port: int) -> bool:
     """Whether an entry of NO_PROXY covers the host: a name (with its subdomains), an address, a network, or `*`."""
     name = entry.rpartition("://")[2]
-    if (with_port := _HOST_PORT.fullmatch(name)) is not None:
+    if (with_port := re.fullmatch(_HOST_PORT, name)) is not None:
         if int(with_port[2]) != port:
             return False
         name = with_port[1]

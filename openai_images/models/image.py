@@ -34,7 +34,7 @@ _PILLOW_FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP
 _HASHED_BYTES = 64 * 1024
 """Bytes that `repr` hashes: hashing a whole large image would block the event loop for milliseconds."""
 
-_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")
+_SUFFIX = r"\.[A-Za-z][A-Za-z0-9]*"
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 
@@ -228,7 +228,7 @@ def _target(path: str | os.PathLike[str], suffix: str) -> Path:
         raise IsADirectoryError(
             errno.EISDIR, f"a folder; name a file in it, such as {target / 'otter'}", text
         )
-    return target if _SUFFIX.fullmatch(target.suffix) else target.with_name(target.name + suffix)
+    return target if re.fullmatch(_SUFFIX, target.suffix) else target.with_name(target.name + suffix)
 
 
 def is_remote(image: Image) -> bool:

@@ -67,21 +67,15 @@ _MOST_STEPS = 2_000
 """The most segments to read: a hostile file may consist of megabytes of empty segments."""
 
 # Groups are atomic, (?>…): a page that starts with many comments must not cause exponential backtracking.
-_SVG = re.compile(
-    rb"""(?:\xef\xbb\xbf)?(?>(?:
+# Patterns are compiled at their first use.
+_SVG = rb"""(?sx)(?:\xef\xbb\xbf)?(?>(?:
         \s+ | <\?[^>]*> | <!--(?>.*?-->) | <!DOCTYPE(?>[^>\[]*)(?:\[(?>[^\]]*)\](?>[^>]*))?>
-    )*)<svg(?=[\s/>])((?>(?:[^>"']+|"[^"]*"|'[^']*')*))""",
-    re.DOTALL | re.VERBOSE,
-)
+    )*)<svg(?=[\s/>])((?>(?:[^>"']+|"[^"]*"|'[^']*')*))"""
 _SVG_HEAD = 4096
 """Bytes in which the <svg> tag is searched."""
-_ATTRIBUTE = re.compile(
-    rb"""(?<=[\s"'])(width|height|viewBox)\s*=\s*(?:"([^"]*)"|'([^']*)')|"[^"]*"|'[^']*'"""
-)
-_LENGTH = re.compile(
-    rb"\s*\+?((?>[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]{1,3})?))(px|in|cm|mm|q|pt|pc)?\s*", re.IGNORECASE
-)
-_BOX = re.compile(rb"[\s,]+")
+_ATTRIBUTE = rb"""(?<=[\s"'])(width|height|viewBox)\s*=\s*(?:"([^"]*)"|'([^']*)')|"[^"]*"|'[^']*'"""
+_LENGTH = rb"(?i)\s*\+?((?>[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]{1,3})?))(px|in|cm|mm|q|pt|pc)?\s*"
+_BOX = rb"[\s,]+"
 _PIXELS = {
     b"": 1.0,
     b"px": 1.0,
@@ -107,7 +101,7 @@ def media_type(head: bytes) -> str:
         return "image/bmp"
     if head[:4] == b"\0\0\1\0" and head[4:6] != b"\0\0" and head[9:10] == b"\0":
         return "image/x-icon"
-    return "image/svg+xml" if _SVG.match(head[:_SVG_HEAD]) else UNKNOWN
+    return "image/svg+xml" if re.match(_SVG, head[:_SVG_HEAD]) else UNKNOWN
 
 
 def file_suffix(mime: str) -> str:
@@ -158,7 +152,7 @@ def pixel_size(head: bytes) -> tuple[int, int] | None:
 
 def is_empty_svg(head: bytes) -> bool:
     """Return whether this is an SVG whose root element is a self-closing tag."""
-    tag = _SVG.match(head)
+    tag = re.match(_SVG, head)
     return tag is not None and tag[1].endswith(b"/")
 
 
@@ -251,10 +245,12 @@ def _boxes(data: bytes, offset: int, end: int) -> Iterator[tuple[bytes, int, int
 
 
 def _svg(head: bytes) -> tuple[int, int] | None:
-    tag = _SVG.match(head[:_SVG_HEAD])
+    tag = re.match(_SVG, head[:_SVG_HEAD])
     if tag is None:
         return None
-    attributes = {match[1]: match[2] or match[3] or b"" for match in _ATTRIBUTE.finditer(tag[1]) if match[1]}
+    attributes = {
+        match[1]: match[2] or match[3] or b"" for match in re.finditer(_ATTRIBUTE, tag[1]) if match[1]
+    }
     width, height = _length(attributes.get(b"width")), _length(attributes.get(b"height"))
     if width is None or height is None:
         box_width, box_height = _view_box(attributes.get(b"viewBox"))
@@ -269,11 +265,11 @@ def _svg(head: bytes) -> tuple[int, int] | None:
 
 def _length(text: bytes | None) -> float | None:
     """Return a length in pixels; None if there is none, or if it is relative ("100%")."""
-    match = None if text is None else _LENGTH.fullmatch(text)
+    match = None if text is None else re.fullmatch(_LENGTH, text)
     return None if match is None else float(match[1]) * _PIXELS[(match[2] or b"").lower()]
 
 
 def _view_box(text: bytes | None) -> tuple[float, float]:
     """Return width and height of a `viewBox`, zeros if it is invalid."""
-    sides = [_length(side) or 0.0 for side in _BOX.split((text or b"").strip())[2:]]
+    sides = [_length(side) or 0.0 for side in re.split(_BOX, (text or b"").strip())[2:]]
     return (sides[0], sides[1]) if len(sides) == 2 else (0.0, 0.0)

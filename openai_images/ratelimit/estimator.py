@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from attrs import define
-
 from openai_images.ratelimit.token_bucket import TokenBucket
 
 _MAX_WAIT = 60.0  # seconds between two requests: anything slower is a pause, not a rate
@@ -25,8 +23,7 @@ _FIRST_DOUBLING, _DOUBLINGS_PER_WAIT = 0.2, 8
 _SLOWER, _SLOWEST = 16.0, 2000.0  # factor, seconds: growth slows with each rejection that it explains
 
 
-@define(eq=False)
-class SentRequest:
+class SentRequest(NamedTuple):
     """A sent request, and how many images its period had sent before it; a rejection ends a period."""
 
     sent_at: float

@@ -17,8 +17,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from attrs import define
-
 from openai_images.errors import RateLimitError
 from openai_images.models.options import Limits, Timing
 from openai_images.ratelimit.pacer import Pacer, Permit
@@ -39,15 +37,15 @@ class Patience(NamedTuple):
     max_stall: float = math.inf
 
 
-@define(eq=False)
 class Waiter:
     """A call that waits to send its request."""
 
-    images: int
-    patience: Patience
-    held_before: float
-    now: float
-    timer: asyncio.Future[object] | None = None
+    def __init__(self, images: int, patience: Patience, held_before: float, now: float) -> None:
+        self.images = images
+        self.patience = patience
+        self.held_before = held_before
+        self.now = now
+        self.timer: asyncio.Future[object] | None = None
 
 
 class Queue:
@@ -110,13 +108,13 @@ class Queue:
             self.wake_first()
 
 
-@define
 class Stall:
     """The time since the first rejection after the last success; `since` is `math.inf` after a success."""
 
-    since: float = math.inf
-    reason: str = ""
-    announced: float = 0.0
+    def __init__(self) -> None:
+        self.since = math.inf
+        self.reason = ""
+        self.announced = 0.0
 
     def record_rejection(self, error: RateLimitError, now: float, resume_at: float) -> None:
         """Record a rejection; the previous pause ended at `resume_at`."""

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import define
-
 from openai_images.models.options import Limits
 from openai_images.ratelimit.estimator import RateEstimator, SentRequest
 from openai_images.ratelimit.token_bucket import TokenBucket
@@ -20,14 +18,14 @@ from openai_images.wire.headers import AdvertisedLimit
 _BURST = 4  # requests, of a configured limit: servers differ in how uneven a use they accept
 
 
-@define(eq=False)
 class Permit:
     """A request that may be sent: what it was charged, and what each advertised bucket held after it."""
 
-    sent: SentRequest
-    charged: dict[str, float]
-    held: dict[str, float]
-    is_open: bool = True
+    def __init__(self, sent: SentRequest, charged: dict[str, float], held: dict[str, float]) -> None:
+        self.sent = sent
+        self.charged = charged
+        self.held = held
+        self.is_open = True
 
 
 class Pacer:

@@ -34,14 +34,11 @@ _NAMES = {
 _OTHERS = "requests of other clients under the shared limit"
 
 
-@define(eq=False, slots=False)
 class SharedPermit(Permit):
     """A request with a place: when it may be sent, and the number of its place."""
 
-    ready_at: float = 0.0
-    told_at: float = 0.0
-    serial: int = 0
-    checked_at: float = 0.0
+    ready_at = told_at = checked_at = 0.0
+    serial = 0
 
     @property
     def images(self) -> float:
@@ -138,15 +135,10 @@ class SharedPacer(Pacer):
         self._reason = _NAMES.get(kind[0], _OTHERS).format(kind=kind[2], rate=60 * place.get("rate", 0.0))
         self._next_at = now + place["delay"]
         request = SentRequest(self._next_at, place["charge"]["images"], place["period"], place["before"])
-        return SharedPermit(
-            request,
-            dict(place["charge"]),
-            dict(place["held"]),
-            ready_at=self._next_at,
-            told_at=now + place["told"],
-            serial=place["serial"],
-            checked_at=now,
-        )
+        permit = SharedPermit(request, dict(place["charge"]), dict(place["held"]))
+        permit.ready_at, permit.told_at, permit.checked_at = self._next_at, now + place["told"], now
+        permit.serial = place["serial"]
+        return permit
 
     def is_void(self, permit: SharedPermit, now: float) -> bool:
         """Whether a place is to be given up, as somebody was rejected since it was reserved, as far as is known."""

@@ -78,14 +78,14 @@ class CheckContext(NamedTuple):
 
     def display(self, value: object) -> str:
         """Return a value as text for a message."""
-        if isinstance(value, str) and (not _WORD.fullmatch(value) or value == self.values.get("prompt")):
+        if isinstance(value, str) and (not re.fullmatch(_WORD, value) or value == self.values.get("prompt")):
             return f"a text of {len(value):,} characters"
         if isinstance(value, int) and abs(value) >= _LARGE:
             return "a number that large" if value > 0 else "a number that small"
         return repr(value)
 
 
-_WORD: Final = re.compile(r"[A-Za-z0-9_.:/*+-]{0,40}")
+_WORD: Final = r"[A-Za-z0-9_.:/*+-]{0,40}"
 _LARGE: Final = 10**12
 
 _TEXTS: Final = (

@@ -15,7 +15,7 @@ from types import NoneType
 from typing import Any, TypeGuard, TypeVar, get_args
 
 from attrs import AttrsInstance, evolve, fields, resolve_types
-from cattrs import Converter
+from cattrs import BaseConverter
 
 from openai_images._util.json import is_list, is_mapping, is_object
 from openai_images.errors import RequestInvalidError
@@ -49,7 +49,7 @@ _LONGEST_NAME = 128
 
 _IMAGE_FIELDS = ("url", "revised_prompt", "generation_id")
 
-_converter = Converter()
+_converter = BaseConverter()
 
 
 def encode_request(request: GenerateRequest, *, stream: bool) -> bytes:

@@ -7,7 +7,6 @@ Must not: look at more objects, levels, items or characters than the limits belo
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
@@ -28,8 +27,9 @@ _MESSAGES = ("message", "msg", "errormessage", "errormsg", "errordescription", "
 _OTHER_MESSAGES = ("title", "detail", "details", "reason", "description", "errors")
 _CODES, _TYPES = ("code", "errorcode", "errcode", "errorkey"), ("type", "errortype")
 _LISTS = ("error", "errors", "detail", "details", "message")
-_SLUG = re.compile(r"[A-Za-z0-9]{1,40}(?:[_.:-][A-Za-z0-9]{1,40}){1,9}")
-_ERROR = re.compile("err|fault|fail|cause|upstream|exception|raw|problem|detail")
+# Patterns are compiled at their first use.
+_SLUG = r"[A-Za-z0-9]{1,40}(?:[_.:-][A-Za-z0-9]{1,40}){1,9}"
+_ERROR = "err|fault|fail|cause|upstream|exception|raw|problem|detail"
 # Fields that are not about the failure, or that echo the request.
 _NOT_READ = frozenset({
     *("input", "prompt", "ctx", "request", "headers", "param", "params", "help", "links", "usage", "moderationdetails",
@@ -41,12 +41,12 @@ _WAITS = ("retryafter", "retryafterseconds", "retrydelay", "retryin", "resetsins
           "resetat", "retryafterms", "retryaftermilliseconds", "retrydelayms", "xratelimitreset")  # fmt: skip
 
 # The character classes exclude the pattern's own first character, so that a search stays linear.
-_SAFETY_VIOLATIONS = re.compile(r"safety_violations=\[([^\[\]]*)\]")
-_HTML_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
-_STATUS = re.compile("[45][0-9][0-9]")
-_EVENT = re.compile(r"error|image_[a-z]{1,20}\..*", re.DOTALL)
+_SAFETY_VIOLATIONS = r"safety_violations=\[([^\[\]]*)\]"
+_HTML_TITLE = r"(?i)<title[^<>]*>([^<]*)"
+_STATUS = "[45][0-9][0-9]"
+_EVENT = r"(?s)error|image_[a-z]{1,20}\..*"
 _ENVELOPE = frozenset({"error", "errors", "code", "errorcode", "detail"})
-_JSON = re.compile(r'\{\s*"')
+_JSON = r'\{\s*"'
 
 # Messages that say no more than the status, or only that an upstream server failed.
 _USELESS = frozenset({
@@ -111,7 +111,7 @@ class _ErrorObject(NamedTuple):
     def type(self) -> str | None:
         """Its type, unless it is the type of an event."""
         types = (_as_name(self.fields.get(name)) for name in _TYPES)
-        return next((name for name in types if name and not _EVENT.fullmatch(name)), None)
+        return next((name for name in types if name and not re.fullmatch(_EVENT, name)), None)
 
 
 def read_body(body: bytes) -> tuple[ErrorDetails, object]:
@@ -121,8 +121,11 @@ def read_body(body: bytes) -> tuple[ErrorDetails, object]:
     if doc is not None:
         return read_error(doc), doc
     if text.startswith("<"):
-        title = _HTML_TITLE.search(text)
-        words = " ".join(html.unescape(title[1]).split()) if title else ""
+        title = re.search(_HTML_TITLE, text)
+        # Imported when it is needed: its table of 2,231 names takes longer than all other modules of errors.
+        from html import unescape  # noqa: PLC0415
+
+        words = " ".join(unescape(title[1]).split()) if title else ""
         message = f'an HTML page ("{words}")' if words else "an HTML page"
         return ErrorDetails(message, words=words[:_LONGEST_WORDS], is_page=True), None
     return ErrorDetails(text or _EMPTY, words=text[:_LONGEST_WORDS]), None
@@ -172,7 +175,7 @@ def _inner_objects(parent: _ErrorObject, depth: int) -> Iterator[_ErrorObject]:
         if name in _NOT_READ:
             continue
         inner = _embedded_error(value) if isinstance(value, str) else value
-        is_named = _ERROR.search(name, 0, _LONGEST_KEY) is not None
+        is_named = re.search(_ERROR, name[:_LONGEST_KEY]) is not None
         is_error = inner is not value or is_named or (parent.is_error and parent.depth > 0)
         if name == "errors" and is_object(inner):
             inner = _field_errors(inner)
@@ -203,7 +206,7 @@ def _embedded_error(text: str) -> object:
     text = text[:_LONGEST_JSON]
     if text.lstrip()[:1] in ("{", "[") and (doc := decoded(text, len(text) - len(text.lstrip()))) is not None:
         return doc
-    for start in islice(_JSON.finditer(text), _MOST_STARTS):
+    for start in islice(re.finditer(_JSON, text), _MOST_STARTS):
         doc = decoded(text, start.start())
         if is_object(doc) and _ENVELOPE.intersection(_fields(doc)):
             return doc
@@ -240,12 +243,12 @@ def _validation_message(item: object) -> str | None:
 def _unless_status(value: object) -> str | None:
     """Return a name unless it is an HTTP status: one-api writes the upstream server's status in `param`."""
     name = _as_name(value)
-    return None if name is None or _STATUS.fullmatch(name) else name
+    return None if name is None or re.fullmatch(_STATUS, name) else name
 
 
 def _categories(fields: Mapping[str, Any], message: str) -> tuple[str, ...]:
     """Return what moderation found, as OpenAI, OpenRouter, Azure or the message itself lists it."""
-    violations = _SAFETY_VIOLATIONS.search(message)
+    violations = re.search(_SAFETY_VIOLATIONS, message)
     results = _as_object(fields, "contentfilterresult", "contentfilterresults")
     return (
         _names(_as_object(fields, "moderationdetails").get("categories"))
@@ -278,7 +281,7 @@ def _as_object(holder: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 def _slug(fields: Mapping[str, Any], name: str) -> str | None:
     value = fields.get(name)
-    return value if isinstance(value, str) and _SLUG.fullmatch(value) else None
+    return value if isinstance(value, str) and re.fullmatch(_SLUG, value) else None
 
 
 def _names(value: object) -> tuple[str, ...]:

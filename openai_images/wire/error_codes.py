@@ -63,7 +63,7 @@ _MODERATION_CODES = frozenset({
     "prompt_blocked",
 })  # fmt: skip
 # Doubao names the blocked part: InputText…, InputImage…, OutputImage…, optionally followed by a dot and a category.
-_SENSITIVE = re.compile(r"(Input|Output)?[A-Za-z]{0,9}SensitiveContentDetected(?:\..{0,60})?", re.DOTALL)
+_SENSITIVE = r"(?s)(Input|Output)?[A-Za-z]{0,9}SensitiveContentDetected(?:\..{0,60})?"
 _MONEY_CODES = frozenset({"SetLimitExceeded"})  # Doubao: a limit set by the account's owner
 # Relays send these codes for unknown errors: they are ignored, and the words decide.
 _GENERIC_CODES = frozenset({"bad_response_status_code", "openai_error", "upstream_error"})
@@ -81,8 +81,8 @@ _STATUS_CODES = {
 }
 _CODE_STATUSES = {code: status for status, codes in _STATUS_CODES.items() for code in codes.split()}
 
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_MARKS = re.compile(r"[_\-\u2010-\u2015]")
+_CAMEL = r"(?<=[a-z0-9])(?=[A-Z])"
+_MARKS = r"[_\-\u2010-\u2015]"
 
 
 def _any(*patterns: str) -> Callable[[str], re.Match[str] | None]:
@@ -240,7 +240,7 @@ def moderation_stage(details: ErrorDetails) -> str:
     """Return the stage that blocked: "input" (the prompt), "output" (the image), or "unknown"."""
     if details.stage != "unknown":
         return details.stage
-    stages = (match[1] for name in details.codes if (match := _SENSITIVE.fullmatch(name)) and match[1])
+    stages = (match[1] for name in details.codes if (match := re.fullmatch(_SENSITIVE, name)) and match[1])
     return next(stages, "unknown").lower()
 
 
@@ -253,7 +253,7 @@ def status_for_codes(details: ErrorDetails) -> int | None:
 def _facts(details: ErrorDetails, status: int, wait: float | None) -> set[str]:
     """Return the facts that hold, by their names in `_TABLE`."""
     text = _normalize(details.words)
-    codes = [_normalize(_CAMEL.sub(" ", name[:100])) for name in details.codes]
+    codes = [_normalize(re.sub(_CAMEL, " ", name[:100])) for name in details.codes]
     code_status = status_for_codes(details) if status < 300 or status >= 500 else None
     holds_by_name = {
         "money code": any(map(_MONEY_CODE, codes)) or not _MONEY_CODES.isdisjoint(details.codes),
@@ -271,7 +271,7 @@ def _facts(details: ErrorDetails, status: int, wait: float | None) -> set[str]:
         "account blocked": _ACCOUNT_BLOCKED(text),
         "policy": _POLICY(text),
         "moderation code": any(
-            name in _MODERATION_CODES or _SENSITIVE.fullmatch(name) for name in details.codes
+            name in _MODERATION_CODES or re.fullmatch(_SENSITIVE, name) for name in details.codes
         ),
         "moderated": _MODERATED(text),
         "perhaps moderated": _PERHAPS_MODERATED(text),
@@ -287,7 +287,7 @@ def _facts(details: ErrorDetails, status: int, wait: float | None) -> set[str]:
 
 def _normalize(text: str) -> str:
     """Normalize words for the patterns: lower case, words separated by single spaces."""
-    return " ".join(_MARKS.sub(" ", _CAMEL.sub(" ", text)).replace("\u2019", "'").lower().split())
+    return " ".join(re.sub(_MARKS, " ", re.sub(_CAMEL, " ", text)).replace("\u2019", "'").lower().split())
 
 
 def _has_code(details: ErrorDetails) -> bool:

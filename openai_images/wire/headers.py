@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 # A duration as Go prints it, which OpenAI's limits use: "1ms", "58.891s", "6m0s"; a bare number means seconds.
-_DURATION = re.compile(
+_DURATION = (  # patterns are compiled at their first use
     r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
 )
 # "try again in 6m0s", "try again after 51.84 seconds", "retry after 8 seconds" (Azure), "quota will reset after 3s",
@@ -23,13 +23,13 @@ _DURATION = re.compile(
 _UNITS = r"milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d"
 _PART = rf"\d{{1,15}}(?:\.\d{{1,15}})?[ \t]?(?:{_UNITS})(?![a-z])"
 _AGAIN = r"(?:try(?: it)? again|retry(?:ing)?|resets?|renewed|renews|refreshe[sd]|available(?: again)?)"
-_WAIT_WORDS = (  # compiled at its first use
+_WAIT_WORDS = (
     rf"(?:\b{_AGAIN} (?:in|after)|\bwait(?: for)?):? (?:about |approximately |another |at least |~ ?)?"
     rf"({_PART}(?:(?:,| and)? ?{_PART}){{0,4}})"
     # "请在10秒后重试", "5 分钟后再试"
     "|([0-9]{1,15}(?:[.][0-9]{1,15})? ?(?:毫秒|秒|分|小时|小時|天))[钟鐘]?之?[后後][^0-9]{0,3}[再重][试試新]"
 )
-_PARTS = re.compile(r"([\d.]+)[ \t]?([a-z]+|毫秒|秒|分|小时|小時|天)", re.IGNORECASE)
+_PARTS = r"(?i)([\d.]+)[ \t]?([a-z]+|毫秒|秒|分|小时|小時|天)"
 _SECONDS_IN = {
     "s": 1, "m": 60, "h": 3600, "d": 86_400,
     "毫秒": 0.001, "秒": 1, "分": 60, "小时": 3600, "小時": 3600, "天": 86_400,
@@ -66,7 +66,7 @@ def parse_duration(text: str) -> float | None:
         return _valid_seconds(float(text))
     except ValueError:
         pass
-    match = _DURATION.fullmatch(text.strip())
+    match = re.fullmatch(_DURATION, text.strip())
     if match is None or not text.strip():
         return None
     hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
@@ -134,7 +134,7 @@ def _from_message(message: str) -> float | None:
     match = re.search(_WAIT_WORDS, message, re.IGNORECASE)
     if match is None:
         return None
-    parts = _PARTS.findall(match[1] or match[2])
+    parts = re.findall(_PARTS, match[1] or match[2])
     return _valid_seconds(sum(float(number) * _seconds_in(unit.lower()) for number, unit in parts))
 
 

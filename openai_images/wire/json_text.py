@@ -189,6 +189,8 @@ def _parse(text: str, constant_offset: int | None, *, strict: bool) -> list[Any]
     rest = text if constant_offset is None else text[:constant_offset]
     if end < len(text) and (strict or not (is_object(first) or is_list(first))):
         raise DecodeError(_NOT_JSON.format(f"Extra data at character {end:,} of its envelope"))
+    if end == len(text):
+        return found
     with suppress(DecodeError):
         while end < len(rest) and len(found) < MAX_DOCUMENTS:
             document, end = _decode_at(rest, end)

@@ -21,18 +21,19 @@ _LONGEST_READ = 16 * 1024  # characters; later ones are never shown, even if rep
 # `flagged_input` is OpenRouter's, which leaves out the middle of the prompt.
 _ECHOES = ("input", "prompt", "revised_prompt", "flagged_input")
 
+# Patterns are compiled at their first use.
 # Invisible characters that `str.isprintable` accepts: Unicode counts them as letters, marks or symbols.
-_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U000e0100-\U000e01ef]")
-_STYLES = re.compile("[\ufe00-\ufe0f]")  # variation selectors: how to draw an emoji
+_INVISIBLE = "[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U000e0100-\U000e01ef]"
+_STYLES = "[\ufe00-\ufe0f]"  # variation selectors: how to draw an emoji
 
 # Eighty characters in a row, or lines of forty and more; `++` and `}+` never backtrack, so this is linear.
 _CHARACTER = r"(?:[A-Za-z0-9+/_=-]|\\/|\\u00[0-9A-Fa-f]{2})"
 _LINE_END = r"(?:\s|\\[nr])++"
 # `_PERHAPS_BASE64` is many times faster than `_BASE64` and matches wherever it does; `_LONG_RUN` shortens its input.
-_SHORT_WORD = re.compile(r"[A-Za-z0-9_-]{1,39}")  # such as the id of a request
-_PERHAPS_BASE64 = re.compile(r"[A-Za-z0-9+/_=\\-]{40}")
-_LONG_RUN = re.compile(r"([A-Za-z0-9+/_=-]{80})[A-Za-z0-9+/_=-]++")
-_BASE64 = re.compile(rf"{_CHARACTER}{{80,}}+|{_CHARACTER}{{40,}}+(?:{_LINE_END}{_CHARACTER}{{40,}}+)+")
+_SHORT_WORD = r"[A-Za-z0-9_-]{1,39}"  # such as the id of a request
+_PERHAPS_BASE64 = r"[A-Za-z0-9+/_=\\-]{40}"
+_LONG_RUN = r"([A-Za-z0-9+/_=-]{80})[A-Za-z0-9+/_=-]++"
+_BASE64 = rf"{_CHARACTER}{{80,}}+|{_CHARACTER}{{40,}}+(?:{_LINE_END}{_CHARACTER}{{40,}}+)+"
 
 
 class Redaction:
@@ -62,8 +63,8 @@ class Redaction:
         for form in self._forms:
             text = _hide_truncated(form, text)
         text = text[:_LONGEST_READ]
-        if _PERHAPS_BASE64.search(text):
-            text = _BASE64.sub("<base64>", _LONG_RUN.sub(r"\1", text))
+        if re.search(_PERHAPS_BASE64, text):
+            text = re.sub(_BASE64, "<base64>", re.sub(_LONG_RUN, r"\1", text))
         return text if len(text) <= limit else text[:limit] + "…"
 
     def document(self, doc: Any) -> Any:
@@ -82,13 +83,13 @@ class Redaction:
 
 def one_line(text: str) -> str:
     """Return a text on one line with single spaces, and `\ufffd` for invisible and unencodable characters."""
-    text = " ".join(_INVISIBLE.sub("\ufffd", _STYLES.sub("", text)).split())
+    text = " ".join(re.sub(_INVISIBLE, "\ufffd", re.sub(_STYLES, "", text)).split())
     return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def redact(text: str, secrets: tuple[str, ...]) -> str:
     """Return `text` without the key, the prompt and base64, on one line of limited length."""
-    if _SHORT_WORD.fullmatch(text) and not any(_may_begin_in(text, secret) for secret in secrets):
+    if re.fullmatch(_SHORT_WORD, text) and not any(_may_begin_in(text, secret) for secret in secrets):
         return text
     return Redaction(secrets).text(text)
 

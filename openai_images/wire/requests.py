@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
-from attrs import frozen
-
 from openai_images._util.json import is_mapping
 from openai_images._version import __version__
 from openai_images.errors import RequestInvalidError
@@ -76,6 +74,8 @@ def _headers(content_type: str, stream: bool) -> dict[str, str]:
 
 def merge_headers(defaults: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
     """Return both, each name once: `overrides` win, in any case of letters."""
+    if not overrides:
+        return dict(defaults)
     names = {name.lower() for name in overrides}
     return {name: value for name, value in defaults.items() if name.lower() not in names} | dict(overrides)
 
@@ -115,11 +115,11 @@ class ImageSource(Protocol):
         ...
 
 
-@frozen
 class Base64Source:
     """An image's bytes in base64; `len` is the number of characters."""
 
-    source: ImageSource
+    def __init__(self, source: ImageSource) -> None:
+        self.source = source
 
     def __len__(self) -> int:
         return (self.source.nbytes + 2) // 3 * 4
@@ -128,11 +128,11 @@ class Base64Source:
 Piece: TypeAlias = bytes | ImageSource | Base64Source
 
 
-@frozen(repr=False)
 class CompositeBody:
     """A body in pieces; `len` is its length in bytes."""
 
-    pieces: tuple[Piece, ...]
+    def __init__(self, pieces: tuple[Piece, ...]) -> None:
+        self.pieces = pieces
 
     def __len__(self) -> int:
         return sum(

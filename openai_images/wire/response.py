@@ -33,7 +33,7 @@ _SNIFF = 12
 _UNTIL_CLEAR = 4096
 """Bytes to read before giving up: an SVG may begin with a long comment."""
 
-_EVENT_STREAM = re.compile(rb"(?:data|event|id|retry)[:\r\n]|:")
+_EVENT_STREAM = rb"(?:data|event|id|retry)[:\r\n]|:"
 
 _DATA_URL = b"data:image/"  # not an event: its data are JSON or a word
 _ARCHIVE = b"PK\x03\x04"  # vLLM-omni's response to response_format=file with several images
@@ -238,7 +238,7 @@ class ResponseDecoder:
             raise self._zip_archive()
         elif len(start) < _SNIFF and not ended:
             return
-        elif _EVENT_STREAM.match(start) and not start.startswith(_DATA_URL):
+        elif re.match(_EVENT_STREAM, start) and not start.startswith(_DATA_URL):
             self._body = EventStreamBody(self._context, self._new_scanner)
         elif (
             is_text := begins_image(

@@ -32,17 +32,14 @@ _LONGEST_TEXT = 1000
 _LONGEST_KEY = 200  # characters of a key that are searched: a server may write megabytes
 _LONGEST_URL = 8192
 
-_IMAGE_KEY = re.compile(
-    r"im(?:age|g)|pic|photo|ur[li]|link|src|output|result|sample|artifact|data|file|content|asset|media|b(?:ase)?64",
-    re.IGNORECASE,
+_IMAGE_KEY = (  # patterns are compiled at their first use
+    r"(?i)im(?:age|g)|pic|photo|ur[li]|link|src|output|result|sample|artifact|data|file|content|asset|media|b(?:ase)?64"
 )
-_ECHO_KEY = re.compile(r"input|request|prompt|param|init_|source|mask|reference|error|detail", re.IGNORECASE)
+_ECHO_KEY = r"(?i)input|request|prompt|param|init_|source|mask|reference|error|detail"
 """Keys of the user's own images, or of words about a failure."""
-_OTHER_KEY = re.compile(
-    r"doc|help|status|cancel|hook|callback|poll|queue|response|licen|terms|logo|avatar|thumb", re.IGNORECASE
-)
-_URL = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
-_IMAGE_FILE = re.compile(r"[^?#]*\.(?:png|jpe?g|webp|gif|svg|avif|heic|tiff?|bmp)(?:[?#].*)?", re.IGNORECASE)
+_OTHER_KEY = r"(?i)doc|help|status|cancel|hook|callback|poll|queue|response|licen|terms|logo|avatar|thumb"
+_URL = r"(?i)https?://[^\s\"'<>]+"
+_IMAGE_FILE = r"(?i)[^?#]*\.(?:png|jpe?g|webp|gif|svg|avif|heic|tiff?|bmp)(?:[?#].*)?"
 
 
 def nested_answer(doc: object) -> tuple[dict[str, Any], list[Image]] | None:
@@ -129,7 +126,7 @@ def _values(doc: object) -> Iterator[tuple[str, object]]:
         key, value = entry
         if is_object(value):
             stack.append(
-                (name, item) for name, item in value.items() if not _ECHO_KEY.search(name, 0, _LONGEST_KEY)
+                (name, item) for name, item in value.items() if not re.search(_ECHO_KEY, name[:_LONGEST_KEY])
             )
         elif is_list(value):
             stack.append(zip(repeat(key), value, strict=False))
@@ -140,7 +137,7 @@ def _values(doc: object) -> Iterator[tuple[str, object]]:
 def _children(value: object) -> Iterator[object]:
     if is_object(value):
         for name, item in value.items():
-            if (is_object(item) or is_list(item)) and not _ECHO_KEY.search(name, 0, _LONGEST_KEY):
+            if (is_object(item) or is_list(item)) and not re.search(_ECHO_KEY, name[:_LONGEST_KEY]):
                 yield item
     elif is_list(value):
         yield from (item for item in value if is_object(item) or is_list(item))
@@ -149,9 +146,11 @@ def _children(value: object) -> Iterator[object]:
 def _may_hold_image(key: str, text: str) -> bool:
     if text[:11].lower() == "data:image/":
         return True
-    if not _URL.fullmatch(text) or _OTHER_KEY.search(key, 0, _LONGEST_KEY):
+    if not re.fullmatch(_URL, text) or re.search(_OTHER_KEY, key[:_LONGEST_KEY]):
         return False
-    return _IMAGE_KEY.search(key, 0, _LONGEST_KEY) is not None or _IMAGE_FILE.fullmatch(text) is not None
+    return (
+        re.search(_IMAGE_KEY, key[:_LONGEST_KEY]) is not None or re.fullmatch(_IMAGE_FILE, text) is not None
+    )
 
 
 def _svg(text: str) -> Image | None:

@@ -1,6 +1,8 @@
 """Building a client: what is refused at once, without repeating a secret, and that nothing else happens."""
 
 import asyncio
+import subprocess
+import sys
 import traceback
 from typing import Any
 
@@ -244,3 +246,22 @@ async def test_no_frame_behind_an_error_holds_the_key() -> None:
     cause = caught.value.__cause__
     assert cause is not None
     assert cause.__traceback__ is None
+
+
+FEW_IMPORTS = """
+import re, sys
+import aiohttp, attrs, cattrs, pybase64
+compile, patterns = re.compile, []
+re.compile = lambda *args: patterns.append(args[0]) or compile(*args)
+from openai_images import ImagesClient
+ImagesClient(api_key="x")
+parts = {"batch", "cli", "cluster", "many", "server", "studio", "telemetry", "web"}
+late = {"decimal", "fractions", "html", "secrets", *(f"openai_images.{part}" for part in parts)}
+print(sorted(late & set(sys.modules)), len(patterns) <= 10 or patterns)
+"""
+
+
+def test_a_client_is_built_from_few_modules() -> None:
+    """What only a failure or another part needs is not imported, and the patterns of errors are not compiled."""
+    done = subprocess.run([sys.executable, "-c", FEW_IMPORTS], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] True\n"

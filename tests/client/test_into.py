@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -444,3 +445,20 @@ async def test_partials_may_stay_in_memory(client: ImagesClient, tmp_path: Path)
     assert [image.path for image in partials] == [None, None]
     assert all(image.data.startswith(b"\x89PNG") and len(image.data) == image.nbytes for image in partials)
     assert [path.name for path in tmp_path.iterdir()] == ["o.png"]
+
+
+def test_images_that_wait_for_the_end_hold_no_bytes(tmp_path: Path) -> None:
+    """The images of one answer get their names at its end: until then each is a file and a few facts."""
+    sinks = [files.FileSink(tmp_path / f"{number}.part") for number in range(10)]
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for sink in sinks:
+            sink.write(png(bytes(200_000)))
+            sink.finish()
+            sink.flush()
+        assert tracemalloc.get_traced_memory()[0] - before < 100_000
+    finally:
+        tracemalloc.stop()
+        for sink in sinks:
+            sink.discard()

@@ -22,6 +22,7 @@ from openai_images import (
     estimate_cost,
     estimate_cost_range,
 )
+from openai_images.client.many import Costs
 from openai_images.server import LocalImagesServer
 
 IMAGE = Image.from_bytes(b"\x89PNG\r\n\x1a\n")
@@ -484,3 +485,14 @@ async def test_an_estimate_is_not_below_the_bill(model: str, partial_images: int
     assert billed is not None
     assert estimated is not None
     assert 0 < billed <= estimated
+
+
+def test_each_result_of_many_has_its_own_cost() -> None:
+    """Also where the one before it had other tokens, another model or another kind of image."""
+    costs, request = Costs(PUBLISHED_PRICES), GenerateRequest("an otter", model="gpt-image-1.5")
+    usages = (Usage(10, 20), Usage(10, 20), Usage(10, 30), None, Usage(10, 20))
+    results = [result(usage) for usage in usages] + [ImageResult((SVG,), usage=Usage(10, 20))]
+    for each in results:
+        assert costs(request, each) == cost_of(each, "gpt-image-1.5"), each
+    other = GenerateRequest("an otter", model="gpt-image-1")
+    assert costs(other, results[0]) == cost_of(results[0], "gpt-image-1") != costs(request, results[0])
