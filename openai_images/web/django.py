@@ -1,7 +1,7 @@
 """Relays and images for Django under ASGI.
 
-Invariants: Django closes the response's iterator, and cancels the view, as soon as the browser disconnects. A server that
-stops waits for open responses, and does not tell Django; open relays check whether uvicorn stops, and end then.
+Invariants: Django closes the response's iterator, and cancels the view, as soon as the browser disconnects. A server
+that stops waits for open responses, and does not tell Django; open relays check whether uvicorn stops, and end then.
 Must not: be used under WSGI, where Django would collect the complete stream first.
 """
 
