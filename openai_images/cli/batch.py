@@ -2,7 +2,7 @@
 
 Invariants: plan and cost are printed before anything is sent, an outcome after it is on disk; the first Ctrl-C drains,
 the second cancels; a closed terminal or pipe loses nothing; placeholder images never share a folder with a model's.
-Must not: send anything twice unless an option says so.
+Must not: send anything twice unless an option allows it.
 """
 
 from __future__ import annotations

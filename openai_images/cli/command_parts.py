@@ -23,7 +23,7 @@ _EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "openai-images": (
         'openai-images generate "a lighthouse at dusk" --size 1536x1024 -o lighthouse.png',
         'openai-images generate "a lighthouse at dusk" --local',
-        "openai-images batch prompts.csv --out pictures --budget 5",
+        "openai-images batch prompts.csv --out animals --budget 5",
     ),
     "generate": (
         'openai-images generate "a lighthouse at dusk" --size 1536x1024 -o lighthouse.png',
@@ -34,20 +34,20 @@ _EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         'openai-images edit otter.png fox.png -p "both, side by side"',
     ),
     "batch": (
-        "openai-images batch prompts.csv --out pictures --dry-run",
-        "openai-images batch prompts.csv --out pictures --images-per-minute 50 --budget 5",
+        "openai-images batch prompts.csv --out animals --dry-run",
+        "openai-images batch prompts.csv --out animals --images-per-minute 50 --budget 5",
     ),
     "batch-status": (
         "openai-images batch-status /shared/run",
         "openai-images batch-status s3://bucket/run --json",
     ),
-    "costs": ("openai-images costs pictures drafts", "openai-images costs pictures --json"),
+    "costs": ("openai-images costs animals drafts", "openai-images costs animals --json"),
     "models": ("openai-images models", "openai-images models --check --json"),
     "serve": (
         "openai-images serve --port 8123 --pace 0.5",
         "openai-images serve --fault status:503 --images-per-minute 50",
     ),
-    "studio": ("openai-images studio --local", "openai-images studio --out pictures --port 8124 --no-open"),
+    "studio": ("openai-images studio --local", "openai-images studio --out animals --port 8124 --no-open"),
     "demo": ("openai-images demo --out demo-output",),
 }
 

@@ -46,7 +46,7 @@ class Estimate(NamedTuple):
 
 
 class Rejection(NamedTuple):
-    """A rejected request, the wait that the server asked for, the bucket's rate then, and the requests before it."""
+    """A rejected request, the wait that the server requested, the bucket's rate then, and the requests before it."""
 
     sent: SentRequest
     seconds: float

@@ -1,4 +1,4 @@
-"""Counts failures to reach the server of shared limits, says that it is away, and when that is an error.
+"""Counts failures to reach the server of shared limits, and decides when it is unreachable and when that is an error.
 
 Invariants: an outage begins with the first request to the server that was not answered, and is logged once.
 Must not: wait, or reach a server.

@@ -49,7 +49,7 @@ class Pacer:
         self.resume_at = now
 
     def pause_left(self, now: float) -> float:
-        """Return the seconds until the end of the pause that a rejection asked for."""
+        """Return the seconds until the end of the pause that a rejection requested."""
         return max(0.0, self.resume_at - now)
 
     def delay(self, images: int, now: float, *, only_configured: bool = False) -> float:

@@ -3,7 +3,7 @@
 Invariants: a script is run once or its outcome is unknown: nothing is sent again from here, since a place that was
 reserved twice is lost, and one that was returned twice is used by two. A connection is closed by `aclose`, or with its
 loop: `asyncio.run` closes the loop's async generators, and one of them holds it. No text contains a password.
-Must not: know what the script does, or wait for a server that is away.
+Must not: know what the script does, or wait for an unreachable server.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The limiter of clients that share their limits through Redis: the place of each request is reserved there.
 
-Invariants: nothing is sent without a place, so while the server is away nothing is; that is logged, and after a minute
-an error. Each event loop has one place at a time, that of its first waiting call: a killed process loses no more. One
-script per request: results travel with the next reservation, or soon after; a pause is reported immediately, and a
-place that was waited for is checked against pauses before it is used. A script that was sent runs to its end although
-its call is cancelled, as it has reports. Slots and order are those of `Limiter`.
+Invariants: nothing is sent without a place, so while the server is unreachable nothing is; that is logged, and after a
+minute an error. Each event loop has one place at a time, that of its first waiting call: a killed process loses no
+more. One script per request: results travel with the next reservation, or soon after; a pause is reported immediately,
+and a place that was waited for is checked against pauses before it is used. A script that was sent runs to its end
+although its call is cancelled, as it has reports. Slots and order are those of `Limiter`.
 Must not: hold a slot while waiting, or keep a limit itself.
 """
 
@@ -27,7 +27,9 @@ from openai_images.ratelimit.shared_pacer import Sent, SharedPacer, SharedPermit
 
 _log = logging.getLogger("openai_images")
 
-_SILENCE = 2.0  # seconds without an answer after which a wait for the server is told; its timer takes longer
+_SILENCE = (
+    2.0  # seconds without a response after which a wait for the server is logged; its timer takes longer
+)
 _CHECKED = 0.1  # seconds after which a place is checked before it is used; reserve.lua has it too
 _REPORT_DELAY = 1.0  # seconds that reports wait for the next reservation
 _CLOSING = 2.0  # seconds for the last reports when a client is closed
@@ -67,7 +69,7 @@ class SharedLimiter(Limiter):
         """Wait until a request for `images` may be sent; the caller must `release` the slot.
 
         Raises `RateLimitError` if that takes longer than the patience allows, `SharedLimitError` if the server stays
-        away, and `ConfigurationError` if it cannot be used.
+        unreachable, and `ConfigurationError` if it cannot be used.
         """
         desk = self._desk()
         queue = desk.queue
@@ -165,7 +167,7 @@ class SharedLimiter(Limiter):
             await self.timing.sleep(delay)
 
     async def _check(self, desk: Desk, place: SharedPermit) -> None:
-        """Learn whether somebody was rejected meanwhile; a place is valid also while the server is away."""
+        """Check whether a request was rejected meanwhile; a place is also valid while the server is unreachable."""
         with suppress(UnreachableError):
             await self._run(desk)
         place.checked_at = self.timing.monotonic()

@@ -1,7 +1,7 @@
 """What a client knows of limits that it shares, and what it reports of them.
 
 Invariants: pure; times are parameters, in seconds of the client's own clock, and leave it only as distances. Limits are
-kept where the places are given (`reserve.lua`); here are only the reports on their way there and the last answer.
+kept where the places are given (`reserve.lua`); here are only the reports that are not sent yet and the last response.
 What a rejection teaches is found by the estimator's own rules, from counts of all clients.
 Must not: wait, or send.
 """
@@ -21,7 +21,7 @@ from openai_images.ratelimit.pacer import Pacer, Permit
 from openai_images.wire.headers import AdvertisedLimit
 
 _MAX_REPORTS = 1000
-"""Reports kept while the server is away; of more the oldest are dropped."""
+"""Maximum number of reports kept while the server is unreachable; the oldest are dropped first."""
 _RECENT_REQUESTS = 64
 _CATCH_UP = 0.06
 """Seconds of a configured limit that may be used later, by processes that were late to use their places."""
@@ -84,7 +84,7 @@ class SharedPacer(Pacer):
         self._next_at = now
         self._reason = _OTHERS
         self.difference = ""
-        """What another client was told for the same name, if that was something else."""
+        """The limits that another client has configured for the same name, if they differ."""
 
     @property
     def is_urgent(self) -> bool:
@@ -149,7 +149,7 @@ class SharedPacer(Pacer):
         self._recent.append(permit.sent)
 
     def return_place(self, permit: SharedPermit) -> None:
-        """Report that nobody takes a place."""
+        """Report that a place is not used."""
         facts = {"serial": permit.serial, "period": permit.sent.period, "charge": permit.charged}
         self._add(Report("unused", facts))
 
@@ -160,7 +160,7 @@ class SharedPacer(Pacer):
     def record_rejection(
         self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], seconds: float, now: float
     ) -> None:
-        """Report that it was rejected (429): nobody sends anything for `seconds`."""
+        """Report that it was rejected (429): no client sends anything for `seconds`."""
         self.resume_at = max(self.resume_at, now + seconds)
         facts = {
             "period": permit.sent.period,
@@ -202,8 +202,8 @@ class SharedPacer(Pacer):
     def _describe_difference(self, kind: str, rate: float) -> str:
         own = self._configured[kind].rate
         return (
-            f"{kind}_per_minute={60 * rate:.6g} was told for this name by another client or an earlier run, this "
-            f"client tells {60 * own:.6g}: what is told last holds for all; give all of them the same Limits"
+            f"{kind}_per_minute={60 * rate:.6g} was configured for this name by another client or an earlier run, this "
+            f"client has {60 * own:.6g}: the last value is used for all; give all clients the same Limits"
         )
 
     def _add(self, report: Report) -> None:

@@ -116,7 +116,7 @@ class RecordedStream:
         try:
             await self._history.end(self._id, status=status, **fields)
         except OSError as error:
-            # The page shows the end all the same; after a restart the generation counts as unknown.
+            # The page shows the end anyway; after a restart the generation counts as unknown.
             _log.warning("the studio's journal could not be written: %s", error.strerror or error)
         self.on_end()
 

@@ -197,8 +197,8 @@ async def test_limits_that_differ_are_logged_once(make: Make, caplog: pytest.Log
         await grant(limiter)
     (text,) = caplog.messages
     assert "(name 'test-" in text
-    assert "images_per_minute=6000 was told for this name by another client or an earlier run" in text
-    assert "this client tells 3000: what is told last holds for all" in text
+    assert "images_per_minute=6000 was configured for this name by another client or an earlier run" in text
+    assert "this client has 3000: the last value is used for all" in text
 
 
 async def test_one_script_for_each_request(make: Make, redis_server: RedisServer) -> None:
