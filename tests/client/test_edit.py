@@ -371,7 +371,7 @@ async def test_a_file_that_changes_between_attempts(change: Callable[[Path], Any
     )
     async with RawServer([BUSY], [STALL]) as server, client_of(server, timing=timing) as client:
         with pytest.raises(
-            RequestInvalidError, match="the request (cannot have run|was not executed)"
+            RequestInvalidError, match=r"the request (cannot have run|was not executed)"
         ) as caught:
             await client.edit(PROMPT, image=path, model="gpt-image-2")
     assert caught.value.attempts == 2
