@@ -94,7 +94,7 @@ class _RecordFile:
             self._attempt(self._file.write, line)
 
     def publish(self) -> None:
-        """Give the file its name."""
+        """Rename the file to its final name."""
         if self._file is not None:
             self._attempt(self._file.publish)
 

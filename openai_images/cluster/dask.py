@@ -215,7 +215,7 @@ class DaskEngine(ClusterEngine):
             except ClusterError as error:
                 loss.set_result(error)
             except (OSError, TimeoutError) as error:
-                loss.set_result(self._lost(str(error) or f"no answer in {_ANSWER_SECONDS:.0f} s"))
+                loss.set_result(self._lost(str(error) or f"no response in {_ANSWER_SECONDS:.0f} s"))
             await self._timing.sleep(_STATUS_INTERVAL)
 
     async def _slots(self) -> Mapping[str, int]:

@@ -120,7 +120,7 @@ class GenerateRequest:
         `prompt` is a text or a request of this class, whose fields are replaced; `params` are fields by name. Raises
         TypeError for an unknown keyword, and for a request of another class.
         """
-        kind: Any = cls  # mypy takes its hash for that of an instance
+        kind: Any = cls  # mypy confuses its hash with that of an instance
         known: frozenset[str] = _names_of(kind)
         if not params.keys() <= known:
             # Imported here: valid requests never load it.
@@ -138,7 +138,7 @@ class GenerateRequest:
 
 def set_parameters(request: GenerateRequest) -> dict[str, Any]:
     """Return the fields that are not None, by name."""
-    cls: Any = type(request)  # mypy takes its hash for that of an instance
+    cls: Any = type(request)  # mypy confuses its hash with that of an instance
     names, get_values = _fields_of(cls)
     return {name: value for name, value in zip(names, get_values(request), strict=True) if value is not None}
 

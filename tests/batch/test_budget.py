@@ -108,7 +108,7 @@ def test_a_reservation_is_freed_once() -> None:
     (reservation,) = reserve(budget, cost(D("0.5")))
     budget.release(reservation)
     for again in (lambda: budget.release(reservation), lambda: budget.settle(reservation, D("0.1"))):
-        with pytest.raises(ValueError, match="settled or released once"):
+        with pytest.raises(ValueError, match="settle or release it once"):
             again()
     assert (budget.spent, budget.reserved) == (0, 0)
 
@@ -182,7 +182,7 @@ def test_what_is_assumed(params: dict[str, Any], assumed: str) -> None:
     told = Budget(D(1)).assumption(of)
     assert bool(assumed) == bool(told)
     assert not told or "may cost up to $0.7000" in told
-    assert not told or "name size and quality" in told
+    assert not told or "set size and quality" in told
 
 
 def test_kinds() -> None:

@@ -163,10 +163,10 @@ async def test_half_a_dollar_pays_for_what_auto_really_costs(
     assert Decimal("0.05") - each * Decimal("1.25") < (first.spent or 0) <= Decimal("0.05")
     (message,) = [each for each in caplog.messages if "the budget allows" in each]
     assert message.startswith(
-        "the budget allows only 1 in flight now: an image by gpt-image-2 with size auto, quality"
+        "the budget allows only 1 in flight now: an image of gpt-image-2 with size auto, quality"
     )
     assert "may cost up to $0.7" in message
-    assert "times the most expensive so far; name size and quality" in first.assumed_cost
+    assert "times the most expensive so far; set size and quality" in first.assumed_cost
     again = await run(client, tmp_path, Decimal("0.05"), auto_items(20))
     assert (again.reason, again.done, again.spent) == ("budget", 7, first.spent)
     more = await run(client, tmp_path, Decimal("0.05") + each, auto_items(20))

@@ -124,7 +124,7 @@ def test_a_folder_that_is_no_batch_says_what_it_is(tmp_path: Path) -> None:
         "empty": "it is empty",
         "images": "it holds 3 images and no journal.jsonl",
         ".": "name those:",
-        "other": "has no row that a batch wrote",
+        "other": "has no row of a batch",
         "newer": "newer version",
     }.items():
         with pytest.raises(BatchFolderError, match=said):

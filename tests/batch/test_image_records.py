@@ -294,7 +294,7 @@ async def test_files_of_the_user_stay(
         kept.rename(own)
     await run(client, many(2), out)
     name = f"metadata.jsonl in {out}"
-    assert caplog.messages == [f"{name} is not a batch's record of its images, and was left as it is"]
+    assert caplog.messages == [f"{name} was not written by a batch and was not replaced"]
     assert own.is_dir() if kind == "folder" else "my caption" in own.read_text()
     assert len(cells(out)) == 2
     assert sorted(path.name for path in out.iterdir() if "metadata" in path.name) == ["metadata.jsonl"]

@@ -376,6 +376,6 @@ async def test_an_odd_beginning(client: ImagesClient, server: LocalImagesServer,
     """A journal whose format nobody can tell is refused."""
     out.mkdir()
     (out / "journal.jsonl").write_text('{"state":"begun","key":null,"format":"2"}\n')
-    with pytest.raises(BatchFolderError, match="has no row that a batch wrote"):
+    with pytest.raises(BatchFolderError, match="has no row of a batch"):
         await run(client, many(1), out)
     assert server.posts == 0

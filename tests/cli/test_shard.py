@@ -105,7 +105,7 @@ def test_no_shared_batch(cli: Cli, server: Any, prompts: str) -> None:
     assert cli("batch", prompts, "--out", "out").code == 0
     status = cli("batch-status", "out")
     assert (status.code, status.out) == (2, "")
-    assert "it has no claims" in status.err
+    assert "it has no folder 'claims'" in status.err
     shard = cli("batch", prompts, "--out", "out", "--shard", "1/2")
     assert (shard.code, shard.out) == (2, "")
     assert "the folder of a batch on one machine" in shard.err

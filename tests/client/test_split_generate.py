@@ -335,7 +335,7 @@ async def test_a_disk_that_fails_in_one_request(failing: int) -> None:
             True,
             True,
         )
-        assert str(error).startswith("10 of 13 images are missing, some may have been billed; the 3 that")
+        assert str(error).startswith("10 of 13 images are missing, some may have been billed; the 3 received")
     else:
         assert (error.errno, error.__notes__[0]) == (
             28,

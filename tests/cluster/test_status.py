@@ -134,7 +134,7 @@ async def test_without_prompts(client: ImagesClient, server: LocalImagesServer, 
 
 async def test_what_is_no_shared_batch(out: Path) -> None:
     """It says so, and leaves no trace."""
-    with pytest.raises(BatchFolderError, match="no claims"):
+    with pytest.raises(BatchFolderError, match="it has no folder 'claims'"):
         read_batch_status(str(out))
     assert not out.exists()
 

@@ -185,7 +185,7 @@ async def test_a_hiccup_is_waited_for(
     assert storage.read("images/fox.png") == PNG
     assert read_rows(storage, record_name(ID, 1))[-1]["state"] == "done"
     assert slept == [0.5, 1, 2]
-    assert caplog.text.count("trying again for up to 60 s") == 1
+    assert caplog.text.count("retrying for up to 60 s") == 1
 
 
 async def test_a_storage_that_is_gone(storage: FaultyStorage, store: ClaimStore, slept: list[float]) -> None:

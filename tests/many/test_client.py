@@ -324,7 +324,7 @@ def test_keywords_that_make_no_sense(keywords: dict[str, Any], error: type[Excep
 def test_one_prompt_is_not_many() -> None:
     """A text would be taken letter by letter, and each letter paid for."""
     client = ImagesClient(api_key="k", base_url="http://127.0.0.1:9/v1")
-    with pytest.raises(TypeError, match="this is one str; put it into a list"):
+    with pytest.raises(TypeError, match="not one str; put it into a list"):
         client.generate_many("an otter")
 
 
