@@ -54,8 +54,11 @@ async def address(client: ImagesClient, history: History) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A tab; errors of its scripts and of its policy fail the test, and so does a request to another host."""
+async def page(browser: Browser, address: str) -> AsyncIterator[Page]:
+    """A tab; errors of its scripts and of its policy fail the test, and so does a request to another host.
+
+    It is closed before the studio: what it still loads then would be an error.
+    """
     page = await browser.new_page()
     page.set_default_timeout(10_000)
     errors: list[str] = []
@@ -151,7 +154,7 @@ async def test_the_history_survives_a_restart(
     page: Page, client: ImagesClient, upstream: LocalImagesServer, tmp_path: Path
 ) -> None:
     """Images side by side are there again, generations without an end are unknown, and more is loaded as needed."""
-    history = History(tmp_path / "studio")
+    history = History(tmp_path / "restarted")
     async with Studio(client, history, SETTINGS).serve() as url:
         await open_studio(page, url)
         await page.fill("#prompt", "two otters")
@@ -168,7 +171,7 @@ async def test_the_history_survives_a_restart(
                 }
             )
     history.close()
-    history = History(tmp_path / "studio")
+    history = History(tmp_path / "restarted")
     async with Studio(client, history, SETTINGS).serve() as url:
         await open_studio(page, url)
         await expect(page.locator("#count")).to_have_text("131 generations")
@@ -184,6 +187,7 @@ async def test_the_history_survives_a_restart(
         assert await page.locator("#stage figure img").first.evaluate(
             "(img) => img.decode().then(() => img.naturalWidth)"
         )
+        await page.close()
     history.close()
 
 
