@@ -163,15 +163,24 @@ class History:
             record.update(fields)
 
     def _adopt(self, unknown: dict[str, Record]) -> None:
-        """Add the images that were stored before their row was written."""
+        """Add the images that were stored before their row was written; one without its name may be incomplete."""
         for path in sorted(self.folder.iterdir()) if unknown else ():
-            record_id, _, rest = path.name.rpartition("-")
+            name = path.name
+            if is_part := name.startswith(".") and name.endswith(".part"):
+                stem, _, suffix = name[1:-5].rpartition(".")
+                name = f"{stem.removesuffix('.damaged')}.damaged.{suffix}"
+            record_id, _, rest = name.rpartition("-")
             record = unknown.get(record_id)
-            if record is None or not FILE_NAME.fullmatch(path.name):
+            if record is None or not FILE_NAME.fullmatch(name):
                 continue
-            if path.name not in {image["file"] for image in record["images"]}:
-                image = Image.from_bytes(path.read_bytes())
-                record["images"].append(_describe(path.name, int(rest.partition(".")[0]) - 1, image))
+            if name in {image["file"] for image in record["images"]}:
+                continue
+            data = path.read_bytes()
+            if is_part:
+                if not data or (self.folder / name).exists():
+                    continue
+                path.replace(self.folder / name)
+            record["images"].append(_describe(name, int(rest.partition(".")[0]) - 1, Image.from_bytes(data)))
 
 
 def _describe(name: str, index: int, image: Image) -> Record:

@@ -85,6 +85,10 @@ function showParameters() {
 function adjustParameters() {
   $("custom").parentElement.hidden = $("size").value !== "custom";
   $("output_compression").parentElement.hidden = !["jpeg", "webp"].includes($("output_format")?.value);
+  for (const fields of [$("params"), $("params").querySelector("details .fields")]) {
+    const halves = [...fields.children].filter((each) => each.matches("label:not(.full, [hidden])"));
+    halves.forEach((each, at) => each.classList.toggle("alone", at === halves.length - 1 && at % 2 === 0));
+  }
 }
 
 function order() {
@@ -114,7 +118,7 @@ async function check() {
   const { estimate, problem, code } = checked;
   const isEmpty = !$("prompt").value.trim();
   const images = sources.length ? ` plus ${plural(sources.length, "input image")}` : "";
-  $("estimate").textContent = isEmpty ? "" : estimate === null ? "The cost is unknown until it is done." : `Costs at most ${money(estimate)}${images}.`;
+  $("estimate").textContent = isEmpty ? "The cost is shown before anything is sent." : estimate === null ? "The cost is unknown until it is done." : `Costs at most ${money(estimate)}${images}.`;
   $("problem").hidden = isEmpty || !problem;
   $("problem").textContent = problem ?? "";
   const language = $("language").value || "python";
@@ -289,7 +293,7 @@ function tiles(record) {
 function facts(record) {
   const paid = record.cost != null ? [make("b", { textContent: money(record.cost) }), record.local ? " (not billed)" : ""] : record.status === "done" ? ["cost unknown"] : [];
   const size = record.images[0]?.width ? `${record.images[0].width} × ${record.images[0].height}` : record.params.size;
-  const parts = [paid, [record.params.model], [size ?? ""], [record.quality ?? record.params.quality ?? ""], [record.seconds ? `${record.seconds} s` : ""], [new Date(record.at * 1000).toLocaleString()]];
+  const parts = [paid, [record.params.model], [size ?? ""], [record.quality ?? record.params.quality ?? ""], [record.seconds ? `${record.seconds} s` : ""], [new Date(record.at * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })]];
   return make("p", { className: "facts" }, ...parts.filter((part) => part.length && part[0] !== "").map((part) => make("span", {}, ...part.filter((each) => each !== ""))));
 }
 
@@ -330,8 +334,8 @@ function trouble(record) {
   if (record.status === "unknown") return `The studio was stopped before this ended. Images that arrived are here; the rest is unknown. ${MAYBE_BILLED}`;
   if (record.status === "cancelled") return record.local ? "Cancelled." : "Cancelled. It was sent, so it may still be billed.";
   if (!record.message) return "";
-  const message = record.message[0].toUpperCase() + record.message.slice(1);
-  return record.maybe_billed && !record.local ? `${message.replace(/\.$/, "")}. ${MAYBE_BILLED}` : message;
+  const message = `${record.message[0].toUpperCase()}${record.message.slice(1).replace(/\.$/, "")}.`;
+  return record.maybe_billed && !record.local ? `${message} ${MAYBE_BILLED}` : message;
 }
 
 function showStage() {
@@ -349,7 +353,7 @@ function showStage() {
   const text = trouble(record);
   const status = make("p", { className: "soft", textContent: statusText(record), attributes: { role: "status" } });
   const shown = tiles(record);
-  const parts = [shown.length ? make("div", { className: "images" }, ...shown) : "",
+  const parts = [shown.length ? make("div", { className: `images ${shown.length === 4 ? "four" : ""}` }, ...shown) : "",
     text ? make("p", { className: "error", textContent: text, attributes: { role: "alert" } }) : "",
     make("p", { className: "prompt", textContent: record.prompt, dir: "auto" }), facts(record), record.status === "running" ? status : "", actions(record)];
   // The Cancel button keeps the focus while previews arrive.
@@ -363,7 +367,7 @@ function showStage() {
 function card(record) {
   const live = previews.get(record.id)?.find((preview) => preview)?.url;
   const file = record.images[0]?.file;
-  const shot = make("span", { className: "shot", textContent: live || file ? "" : statusText(record) });
+  const shot = make("span", { className: `shot ${record.status}`, textContent: live || file ? "" : statusText(record) });
   if (live || file) shot.append(make("img", { src: live ?? `/thumbnails/${file}`, alt: "", loading: "lazy", decoding: "async" }));
   if (record.images.length > 1) shot.append(make("span", { textContent: `${record.images.length} images` }));
   const price = record.cost != null ? money(record.cost) : statusText(record);
@@ -402,7 +406,8 @@ function prepend(newest) {
 let total = 0;
 function count(more = 0) {
   total += more;
-  $("count").textContent = total ? plural(total, "generation") : "";
+  $("count").textContent = plural(total, "generation");
+  $("past").hidden = !total;
 }
 
 function loadMore() {

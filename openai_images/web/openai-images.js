@@ -109,7 +109,8 @@ const STYLE = `
          background: color-mix(in srgb, currentColor 14%, transparent); }
   .bar::after { content: ""; display: block; block-size: 100%; inline-size: 40%; border-radius: inherit;
                 background: currentColor; animation: slide 1.6s ease-in-out infinite; }
-  p { margin: 0.25rem 0; font-size: 0.875rem; opacity: 0.8; }
+  p { margin: 0.5rem 0; font-size: 0.875rem; opacity: 0.8; }
+  p:empty { margin: 0; }
   p.error { opacity: 1; color: #b3261e; font-weight: 600; }
   [hidden] { display: none; }
   @keyframes slide { from { transform: translateX(-100%); } to { transform: translateX(250%); } }

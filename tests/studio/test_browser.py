@@ -1,9 +1,11 @@
 """The studio's page in a real browser: a generation, an edit with a mask, an error, a restart, another origin."""
 
+import asyncio
 import base64
 import io
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from playwright.async_api import Browser, Page, expect
 from openai_images import ImagesClient, RetryPolicy
 from openai_images.server import LocalImagesServer
 from openai_images.studio import History, Studio, StudioSettings
+from openai_images.studio.access import Access
 from tests.helpers.browsers import chromium
 from tests.studio.conftest import PNG
 
@@ -54,9 +57,12 @@ async def address(client: ImagesClient, history: History) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A tab; errors of its scripts and of its policy fail the test, and so does a request to another host."""
-    page = await browser.new_page()
+async def page(browser: Browser, address: str) -> AsyncIterator[Page]:
+    """A tab; errors of its scripts and of its policy fail the test, and so does a request to another host.
+
+    It is closed before the studio: what it still loads then would be an error.
+    """
+    page = await (await browser.new_context()).new_page()
     page.set_default_timeout(10_000)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -151,7 +157,7 @@ async def test_the_history_survives_a_restart(
     page: Page, client: ImagesClient, upstream: LocalImagesServer, tmp_path: Path
 ) -> None:
     """Images side by side are there again, generations without an end are unknown, and more is loaded as needed."""
-    history = History(tmp_path / "studio")
+    history = History(tmp_path / "restarted")
     async with Studio(client, history, SETTINGS).serve() as url:
         await open_studio(page, url)
         await page.fill("#prompt", "two otters")
@@ -168,7 +174,7 @@ async def test_the_history_survives_a_restart(
                 }
             )
     history.close()
-    history = History(tmp_path / "studio")
+    history = History(tmp_path / "restarted")
     async with Studio(client, history, SETTINGS).serve() as url:
         await open_studio(page, url)
         await expect(page.locator("#count")).to_have_text("131 generations")
@@ -184,58 +190,116 @@ async def test_the_history_survives_a_restart(
         assert await page.locator("#stage figure img").first.evaluate(
             "(img) => img.decode().then(() => img.naturalWidth)"
         )
+        await page.close()
     history.close()
 
 
-async def test_another_origin_can_make_it_do_nothing(
-    browser: Browser, address: str, upstream: LocalImagesServer, history: History
-) -> None:
-    """A page on another port, in the browser that has the cookie: no POST, no form, no image, no frame."""
-    studio = address.partition("/?")[0]
-    attack = """<!doctype html><body><form method="post" enctype="multipart/form-data" target="frame"></form>
-        <iframe name="frame"></iframe></body>"""
+ATTACK = """<!doctype html><body>
+<form method="post" enctype="multipart/form-data" target="plain"><input name="id" value="20261129-080000-00000001">
+<input name="order" value='{"prompt": "x", "params": {"model": "gpt-image-2"}}'></form><iframe name="plain"></iframe>
+"""
+ATTACKS = """async ([studio, id]) => {
+    const order = new FormData(document.querySelector("form"));
+    const post = {method: "POST", credentials: "include"};
+    const text = {...post, body: "{}", headers: {"Content-Type": "text/plain"}};
+    const results = [];
+    const ask = async (path, given) =>
+        results.push(await fetch(studio + path, given).then((response) => response.type, () => "blocked"));
+    for (const mode of ["no-cors", "cors"]) {
+        await ask("/api/generate", {...post, body: order, mode});
+        await ask("/api/check", {...text, mode});
+        await ask(`/api/cancel/${id}`, {...text, mode});
+        await ask("/api/history", {credentials: "include", mode});
+    }
+    const load = (element) => new Promise((resolve) => {
+        element.onload = () => resolve("loaded");
+        element.onerror = () => resolve("blocked");
+        document.body.append(element);
+    });
+    results.push(await load(Object.assign(new Image(), {src: `${studio}/files/${id}-1.png`})));
+    results.push(await load(Object.assign(document.createElement("script"), {src: `${studio}/studio.js`})));
+    navigator.sendBeacon(`${studio}/api/generate`, order);
+    const form = document.querySelector("form");
+    form.action = `${studio}/api/generate`;
+    form.submit();
+    const box = document.createElement("iframe"); // its origin is "null"
+    box.sandbox = "allow-forms allow-scripts";
+    box.srcdoc = `${form.outerHTML.replace('target="plain"', "")}<script>document.forms[0].submit()</${"script"}>`;
+    document.body.append(box);
+    return results;
+}"""
 
-    async def serve(request: web.Request) -> web.Response:
-        return web.Response(text=attack, content_type="text/html")
+
+@asynccontextmanager
+async def foreign_page(host: str) -> AsyncGenerator[str]:
+    """Yield the origin of a page that attacks the studio."""
+
+    async def serve(_: web.Request) -> web.Response:
+        return web.Response(text=ATTACK, content_type="text/html")
 
     app = web.Application()
     app.router.add_get("/", serve)
     runner = web.AppRunner(app)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    context = await browser.new_context()
-    try:
-        await open_studio(await context.new_page(), address)
-        page = await context.new_page()
-        await page.goto(f"http://127.0.0.1:{runner.addresses[0][1]}/")
-        answers = await page.evaluate(
-            """async (studio) => {
-                const form = new FormData();
-                form.append("id", "20261129-080000-00000001");
-                form.append("order", JSON.stringify({prompt: "x", params: {model: "gpt-image-2"}}));
-                const options = {method: "POST", body: form, credentials: "include"};
-                const seen = [];
-                const ask = async (path, given) => {
-                    seen.push(await fetch(studio + path, given).then((r) => r.type, () => "blocked"));
-                };
-                for (const mode of ["no-cors", "cors"]) await ask("/api/generate", {...options, mode});
-                await ask("/api/settings", {credentials: "include"});
-                const image = new Image();
-                image.src = `${studio}/studio.css`;
-                seen.push(await image.decode().then(() => "shown", () => "blocked"));
-                document.querySelector("form").action = `${studio}/api/generate`;
-                document.querySelector("form").submit();
-                await new Promise((resolve) => (document.querySelector("iframe").onload = resolve));
-                return seen;
-            }""",
-            studio,
-        )
+    await web.TCPSite(runner, host, 0).start()
+    yield f"http://{host}:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+    """The origin and path of each request that the studio got, and the status of its refusal, or 200."""
+    answers: list[tuple[str, str, int]] = []
+    refuse = Access._refuse
+
+    def watch(self: Access, request: web.Request) -> tuple[int, str] | None:
+        refusal = refuse(self, request)
+        answers.append((request.headers.get("Origin", ""), request.path, refusal[0] if refusal else 200))
+        return refusal
+
+    monkeypatch.setattr(Access, "_refuse", watch)
+    return answers
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_another_origin_can_make_it_do_nothing(
+    page: Page,
+    address: str,
+    upstream: LocalImagesServer,
+    history: History,
+    host: str,
+    answers: list[tuple[str, str, int]],
+) -> None:
+    """A page on another port, of the same site and of another, in the browser that has the cookie.
+
+    No POST, form, beacon or image is let through while a generation runs, which goes on.
+    """
+    studio = address.partition("/?")[0]
+    upstream.script("stall_between_events")
+    await open_studio(page, address)
+    await page.fill("#prompt", "an otter")
+    await page.keyboard.press("Control+Enter")
+    await expect(page.locator("figure .tag")).to_have_text("Preview 1")
+    running = history.page(None, 1)[0]["id"]
+    answers.clear()
+    async with foreign_page(host) as origin:
+        foreign = await page.context.new_page()
+        await foreign.goto(origin)
         # `no-cors` reads nothing ("opaque"), here not even that: CORP blocks the 403.
-        assert answers == ["blocked"] * 4
-    finally:
-        await context.close()
-        await runner.cleanup()
-    assert (upstream.posts, len(history)) == (0, 0)
+        assert await foreign.evaluate(ATTACKS, [studio, running]) == ["blocked"] * 10
+        async with asyncio.timeout(10):  # two fetches, a beacon and two forms
+            while [path for _, path, _ in answers].count("/api/generate") < 5:
+                await asyncio.sleep(0.01)
+        attacks = [answer for answer in answers if answer[0] != studio]
+        assert {status for _, _, status in attacks} == {403}
+        paths = {path for _, path, _ in attacks}
+        assert {"/api/check", f"/api/cancel/{running}", "/api/history", "/studio.js"} < paths
+        assert {origin for origin, _, _ in attacks} == {"", "null", origin}
+        await foreign.close()
+    upstream.release()
+    await expect(page.get_by_role("link", name="Save")).to_be_visible()
+    assert (upstream.posts, upstream.disconnects, len(history)) == (1, 0, 1)
+    assert history.page(None, 1)[0]["status"] == "done"
 
 
 async def test_images_are_dropped_on_the_page(
