@@ -1,12 +1,14 @@
 """Kill or stop processes of shared batches at random: `python -m benchmarks kill_workers [--runs 30] [--seed 1]`.
 
 Rules: each run has a server of its own, which survives. In half of the runs some processes are killed, in a quarter all
-of them, in a quarter one is stopped until another has taken its place, and goes on then. A table says what was found;
-exits with 1 where a promise was broken. No figures, only right and wrong.
+of them, in a quarter one is stopped until another has taken its place, and goes on then. With `--s3` batches are on a
+local S3 server. A table says what was found; exits with 1 where a guarantee was violated. No figures, only right and
+wrong.
 """
 
 import argparse
 import asyncio
+import os
 import random
 import sys
 import tempfile
@@ -14,7 +16,10 @@ import time
 from pathlib import Path
 
 from benchmarks.kill import noise
-from benchmarks.kill_workers_run import Engine, FolderFiles, Job, Shards, Story, Strike, strike_and_resume
+from benchmarks.kill_workers_job import Engine, FolderFiles, Job, ObjectFiles, Shards
+from benchmarks.kill_workers_judge import Story, Strike
+from benchmarks.kill_workers_run import strike_and_resume
+from benchmarks.s3_server import BUCKET, s3_server
 from openai_images.server import LocalImagesServer
 
 __all__ = ["ENGINES", "main", "one", "strike"]
@@ -36,21 +41,30 @@ def strike(chance: random.Random, prompts: int, workers: int) -> Strike:
 
 
 async def one(  # noqa: PLR0913  what a run is made of
-    folder: Path, number: int, when: Strike, picture: bytes, *, prompts: int, workers: int, engine: str
+    folder: Path,
+    number: int,
+    when: Strike,
+    picture: bytes,
+    *,
+    prompts: int,
+    workers: int,
+    engine: str,
+    s3: dict[str, str] | None = None,
 ) -> Story:
-    """Run `number`."""
+    """Run `number`, in a folder, or on the S3 server to which this environment leads."""
     rate, burst = (6_000, 5) if number % LIMITED == 0 else (None, None)
     async with LocalImagesServer(
         pictures=picture, pace=PACE, images_per_minute=rate, rate_limit_burst=burst, rate_limit_headers=False
     ) as server:
-        out = folder / str(number)
+        out = str(folder / str(number)) if s3 is None else f"s3://{BUCKET}/{folder.name}-{number}"
         job = Job(
             prompts=tuple(f"run {number}, image {each}" for each in range(prompts)),
             source=folder / f"{number}.txt",
-            out=str(out),
-            files=FolderFiles(out),
+            out=out,
+            files=FolderFiles(Path(out)) if s3 is None else ObjectFiles(out),
             server=server,
             workers=workers,
+            env=s3 or {},
         )
         return await strike_and_resume(job, ENGINES[engine], when)
 
@@ -69,7 +83,7 @@ def _line(number: int, story: Story, seconds: float) -> str:
     )
 
 
-async def _all(arguments: argparse.Namespace, folder: Path) -> int:
+async def _all(arguments: argparse.Namespace, folder: Path, s3: dict[str, str] | None) -> int:
     picture, wrong = noise(120), 0
     chance = random.Random(arguments.seed)  # noqa: S311  repeatable, not secret
     print(_HEAD, flush=True)
@@ -83,6 +97,7 @@ async def _all(arguments: argparse.Namespace, folder: Path) -> int:
             prompts=arguments.prompts,
             workers=arguments.workers,
             engine=arguments.engine,
+            s3=s3,
         )
         print(_line(number, story, time.monotonic() - started), flush=True)
         wrong += len(story.wrong)
@@ -90,24 +105,30 @@ async def _all(arguments: argparse.Namespace, folder: Path) -> int:
             print(f"     {sentence}", flush=True)
         if story.wrong:
             print(story.said[-2000:], flush=True)
-    print(f"{arguments.runs} runs, {wrong} promises broken")
+    print(f"{arguments.runs} runs, {wrong} guarantees violated")
     return int(wrong > 0)
 
 
 def main() -> int:
-    """Kill, run again, print; 1 where a promise was broken."""
+    """Kill, run again, print; 1 where a guarantee was violated."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks kill_workers", description=__doc__)
     parser.add_argument("--runs", type=int, default=30, help="how many (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the moments (%(default)s)")
     parser.add_argument("--prompts", type=int, default=160, help="of a run (%(default)s)")
     parser.add_argument("--workers", type=int, default=8, help="processes of a run (%(default)s)")
     parser.add_argument("--engine", choices=sorted(ENGINES), default="shards", help="what starts them")
+    parser.add_argument("--s3", action="store_true", help="on a local S3 server, not in folders")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the folders there, to look at")
     arguments = parser.parse_args()
+    if arguments.keep is not None:
+        arguments.keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
-        if arguments.keep is not None:
-            arguments.keep.mkdir(parents=True, exist_ok=True)
-        return asyncio.run(_all(arguments, arguments.keep or Path(temporary)))
+        folder = arguments.keep or Path(temporary)
+        if not arguments.s3:
+            return asyncio.run(_all(arguments, folder, None))
+        with s3_server() as environment:
+            os.environ.update(environment)
+            return asyncio.run(_all(arguments, folder, environment))
 
 
 if __name__ == "__main__":

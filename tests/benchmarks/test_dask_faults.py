@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.dask_faults import Case, Cluster, Story, describe, judge_posts, judge_unknown
+from benchmarks.dask_case import Case, Cluster, Story, judge_posts, judge_unknown
+from benchmarks.dask_faults import describe
 
 CASE = Case(items=3, picture=b"picture")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.s3_server import BUCKET, s3_server
 from openai_images import ImagesClient
 from openai_images.cluster.worker import close_workers
 from openai_images.server import LocalImagesServer
 from tests.helpers.clients import PNG
-from tests.helpers.s3_server import BUCKET, s3_server
 
 _runs = count(1)
 

@@ -9,10 +9,7 @@ import pytest
 
 from benchmarks.kill import noise
 from benchmarks.kill_workers import one
-from benchmarks.kill_workers_run import Job, Shards, Strike, strike_and_resume
-from openai_images.cluster.open_storage import open_storage
-from openai_images.server import LocalImagesServer
-from tests.helpers.clients import PNG
+from benchmarks.kill_workers_judge import Strike
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,40 +27,14 @@ async def test_shards_on_a_folder(tmp_path: Path, strike: Strike) -> None:
     assert (story.wrong, story.was_running) == ([], True), story.said
 
 
-class StorageFiles:
-    """An object store, as the judges read a folder."""
-
-    def __init__(self, url: str) -> None:
-        """Not opened: the batch makes it."""
-        self.url = url
-
-    def names(self, folder: str) -> list[str]:
-        """The names in a folder."""
-        return sorted(entry.name.rpartition("/")[2] for entry in open_storage(self.url).list(folder))
-
-    def read(self, name: str) -> bytes:
-        """An object."""
-        return open_storage(self.url).read(name)
-
-    def unnamed(self) -> list[str]:
-        """None: an object appears whole, under its name."""
-        return []
-
-
-async def test_shards_on_an_object_store(tmp_path: Path, s3_url: str, s3_environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "strike", [Strike(12, (0, 2)), Strike(8, (1,), stop=True)], ids=["killed at a third", "a zombie"]
+)
+@pytest.mark.usefixtures("s3_url")
+async def test_shards_on_an_object_store(
+    tmp_path: Path, strike: Strike, s3_environment: dict[str, str]
+) -> None:
     """The same, with claims that are conditional puts."""
-    async with LocalImagesServer(pictures=PNG, pace=0.3) as server:
-        job = Job(
-            prompts=tuple(f"image {number}" for number in range(12)),
-            source=tmp_path / "prompts.txt",
-            out=s3_url,
-            files=StorageFiles(s3_url),
-            server=server,
-            workers=2,
-            in_flight=2,
-            env=s3_environment,
-        )
-        story = await strike_and_resume(job, Shards, Strike(3, (0,)))
-    # One pixel for all: an image says nothing about whose it is.
-    assert [wrong for wrong in story.wrong if "images for" not in wrong] == [], story.said
-    assert story.was_running
+    options = {"prompts": 36, "workers": 3, "engine": "shards", "s3": s3_environment}
+    story = await one(tmp_path, 1, strike, noise(60), **options)  # type: ignore[arg-type]
+    assert (story.wrong, story.was_running) == ([], True), story.said

@@ -53,10 +53,10 @@ def s3_server() -> Generator[dict[str, str]]:
 
 
 def _make_bucket(url: str) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while True:
         try:
-            with urlopen(Request(f"{url}/{BUCKET}", method="PUT"), timeout=10):
+            with urlopen(Request(f"{url}/{BUCKET}", method="PUT"), timeout=10):  # noqa: S310  our own server
                 return
         except OSError:
             if time.monotonic() > end:
