@@ -4,7 +4,6 @@ Rules: nothing is imported that a program with a batch would not import, so that
 """
 
 import asyncio
-import gc
 import json
 import resource
 import sys
@@ -12,11 +11,9 @@ import time
 from pathlib import Path
 
 from openai_images import Batch, BatchOptions, ImagesClient, read_batch_items
-from openai_images.batch import download_sink
-from openai_images.batch.download_sink import DownloadSink
-from openai_images.batch.downloads import Downloads, complete, sync_download
-from openai_images.batch.filesystem import Disk
+from openai_images.batch.downloads import Downloads, complete
 from openai_images.batch_api.output_file import OutputLine, OutputReader
+from openai_images.client.files import FileSink
 from openai_images.http.file_download import open_file
 from openai_images.models.image import Image
 
@@ -37,35 +34,14 @@ class _NoSink:
         """Do nothing."""
 
 
-class _NoDigest:
-    """Costs nothing."""
-
-    def update(self, data: memoryview, /) -> None:
-        """Do nothing."""
-
-    def hexdigest(self) -> str:
-        """No digest."""
-        return ""
-
-
-_AT_ONCE = 8
-"""Images that wait for the disk, as in a batch."""
-
-
 async def _take(way: str, port: int, folder: Path) -> tuple[int, int]:
     """Take the output file in one of the ways; the number of bytes and of lines."""
-    base_url, loop, slots = (
-        f"http://127.0.0.1:{port}",
-        asyncio.get_running_loop(),
-        asyncio.Semaphore(_AT_ONCE),
-    )
-    if way == "disk":
-        download_sink.new_digest = _NoDigest
+    base_url = f"http://127.0.0.1:{port}"
     async with ImagesClient(api_key="none", base_url=f"{base_url}/v1") as client:
         _, context = client._calls.connection()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         download = await open_file(f"{base_url}/file", {}, context.transport, context.timeouts)
         downloads, nbytes, lines = Downloads(folder), 0, 0
-        reader = OutputReader(downloads.new_sink if way in ("disk", "store") else _NoSink)
+        reader = OutputReader(downloads.new_sink if way == "disk" else _NoSink)
         with (folder / "raw").open("wb", buffering=0) as raw:
             while chunk := await download.read():
                 nbytes += len(chunk)
@@ -75,22 +51,16 @@ async def _take(way: str, port: int, folder: Path) -> tuple[int, int]:
                     for line in reader.feed(chunk):
                         lines += 1
                         if sinks := downloads.take():
-                            await slots.acquire()
-                            done = loop.run_in_executor(None, _complete, line, sinks, way == "store")
-                            done.add_done_callback(lambda _: slots.release())
+                            await asyncio.to_thread(_complete, line, sinks)
                 for sink in downloads.due:
-                    await loop.run_in_executor(None, sink.flush)
-            for _ in range(_AT_ONCE):
-                await slots.acquire()
+                    await asyncio.to_thread(sink.flush)
         download.close()
     return nbytes, lines
 
 
-def _complete(line: OutputLine, sinks: dict[Path, DownloadSink], is_synced: bool) -> None:
+def _complete(line: OutputLine, sinks: dict[Path, FileSink]) -> None:
     for image in line.result.images if line.result else ():
-        path = complete(image, sinks).path
-        if is_synced and path is not None:
-            sync_download(Disk(), path)
+        complete(image, sinks)
 
 
 def _work(way: str, port: int, folder: Path) -> None:
@@ -100,7 +70,6 @@ def _work(way: str, port: int, folder: Path) -> None:
         used = resource.getrusage(resource.RUSAGE_SELF)
         return used.ru_utime + used.ru_stime
 
-    gc.collect()  # so that the imports are not counted
     before, started = cpu(), time.monotonic()
     nbytes, lines = asyncio.run(_take(way, port, folder))
     took = {"cpu": cpu() - before, "seconds": time.monotonic() - started, "peak": _peak()}

@@ -9,11 +9,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from openai_images.batch.download_sink import Blocks, DownloadSink
 from openai_images.batch.filesystem import Disk, FileStat
+from openai_images.client.files import FileSink
 from openai_images.models.image import Image
 
 _FOLDER = "downloads"
+_FLUSH = 1024 * 1024
+"""Bytes of an image that are gathered before a thread writes them: each step costs as much CPU time as half of them."""
 
 
 class Downloads:
@@ -21,8 +23,7 @@ class Downloads:
 
     def __init__(self, root: Path) -> None:
         self._folder = root / _FOLDER
-        self._sinks: dict[Path, DownloadSink] = {}
-        self._blocks = Blocks()
+        self._sinks: dict[Path, FileSink] = {}
         self._count = 0
 
     def clear(self) -> None:
@@ -30,37 +31,33 @@ class Downloads:
         if self._folder.is_dir():
             shutil.rmtree(self._folder)
 
-    def new_sink(self) -> DownloadSink:
+    def new_sink(self) -> FileSink:
         """Make the sink of the next image."""
         self._count += 1
-        sink = DownloadSink(self._folder / f"{self._count}.part", self._blocks)
+        sink = FileSink(self._folder / f"{self._count}.part", _FLUSH)
         self._sinks[sink.part] = sink
         return sink
 
     @property
-    def due(self) -> list[DownloadSink]:
+    def due(self) -> list[FileSink]:
         """The sinks that need a flush."""
         return [sink for sink in self._sinks.values() if sink.needs_flush]
 
-    def take(self) -> dict[Path, DownloadSink]:
+    def take(self) -> dict[Path, FileSink]:
         """Return the sinks of the line that was read, and forget them."""
         sinks, self._sinks = self._sinks, {}
         return sinks
 
 
-def complete(image: Image, sinks: dict[Path, DownloadSink]) -> Image:
-    """Write the rest of an image and close its file, whose name ends in its digest.
-
-    After a write error the image is in memory.
-    """
+def complete(image: Image, sinks: dict[Path, FileSink]) -> Image:
+    """Write the rest of an image and close its file; after a write error the image is in memory."""
     sink = None if image.path is None else sinks.pop(image.path, None)
     if sink is None:
         return image
-    sink.flush()
-    return sink.publish(image, sink.part.with_name(f"{sink.part.stem}-{sink.digest}.image"), overwrite=True)
+    return sink.publish(image, sink.part.with_suffix(".image"), overwrite=True)
 
 
-def discard(sinks: dict[Path, DownloadSink]) -> None:
+def discard(sinks: dict[Path, FileSink]) -> None:
     """Remove the files of these sinks."""
     for sink in sinks.values():
         sink.discard()
@@ -72,11 +69,11 @@ def is_downloaded(image: Image, root: Path) -> bool:
 
 
 def sync_download(disk: Disk, path: Path) -> tuple[FileStat, str]:
-    """Flush a complete file to the disk itself; return its size and time, and its SHA-256. Raises OSError."""
+    """Flush a file to the disk itself; return its size and time, and its SHA-256. Raises OSError."""
     descriptor = disk.open(path)
     try:
         disk.sync(descriptor)
-        return disk.stat(descriptor), path.stem.rpartition("-")[2]
+        return disk.stat(descriptor), disk.digest(path)
     finally:
         disk.close(descriptor)
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from attrs import define, field
 
-from openai_images.batch.download_sink import DownloadSink
 from openai_images.batch.downloads import Downloads, complete, discard
 from openai_images.batch.economy_items import EconomyItems
 from openai_images.batch.ledger import SubmittedBatch
@@ -26,6 +25,7 @@ from openai_images.batch_api.input_file import custom_id_of
 from openai_images.batch_api.output_file import OutputLine, OutputReader, not_run
 from openai_images.batch_api.provider_batch import ProviderBatch, RejectedLine
 from openai_images.batch_api.service import BatchService, Download
+from openai_images.client.files import FileSink
 from openai_images.errors import (
     APIConnectionError,
     BadRequestError,
@@ -230,9 +230,7 @@ class Collector:
             self._known = len(keys), names
         return self._known[1]
 
-    async def _record(
-        self, key: str, answer: ImageResult | ImagesError, sinks: dict[Path, DownloadSink]
-    ) -> None:
+    async def _record(self, key: str, answer: ImageResult | ImagesError, sinks: dict[Path, FileSink]) -> None:
         loop = asyncio.get_running_loop()
         answer = await loop.run_in_executor(self._run.threads, _complete_images, answer, sinks)
         await self._end(key, answer)
@@ -245,7 +243,7 @@ class Collector:
 
 
 def _complete_images(
-    answer: ImageResult | ImagesError, sinks: dict[Path, DownloadSink]
+    answer: ImageResult | ImagesError, sinks: dict[Path, FileSink]
 ) -> ImageResult | ImagesError:
     """Close the image files of an outcome, and remove the other files. Blocks."""
     if isinstance(answer, ImageResult):
