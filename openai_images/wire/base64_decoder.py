@@ -25,6 +25,9 @@ MAX_IMAGE_BYTES = 64 * 1024 * 1024
 _COALESCE = 4096
 """Smaller pieces are joined to this size before decoding: one call costs as much as decoding 4 kB."""
 
+_LARGE_PIECE = 2048
+"""Bytes from which on a piece is decoded as it is, rather than joined with the next ones."""
+
 _MAX_PREFIX = 1024
 """Longest `data:` prefix: it only names a media type."""
 
@@ -142,19 +145,19 @@ class Base64Decoder:
 
         Decoding finds whatever is not base64, the end of the text included, so nothing need search for it first.
         """
-        if self._start is not None or self._lenient or self._padded or len(piece) < _COALESCE:
+        if self._start is not None or self._lenient or self._padded or len(piece) < _LARGE_PIECE:
             return False
-        start = -len(self._buffer) & 3
+        buffer = self._buffer
+        start = -len(buffer) & 3
         end = len(piece) - ((len(piece) - start) & 3)
-        tail = piece[end:]
-        first = bytes(self._buffer) + piece[:start]
+        first, tail = bytes(buffer) + piece[:start], piece[end:]
         try:
             inner = pybase64.b64decode(memoryview(piece)[start:end], validate=True)
             # Both ends together; the last quad is completed with zeros.
-            outer = pybase64.b64decode(first + tail + b"AAA"[: -len(tail) & 3], validate=True)
+            ends = first + tail + b"AAA"[: -len(tail) & 3]
+            outer = pybase64.b64decode(ends, validate=True)[: len(first) // 4 * 3] if ends else b""
         except binascii.Error:
             return False
-        outer = outer[: len(first) // 4 * 3]
         nbytes = len(outer) + len(inner)
         is_padded = nbytes * 4 != (len(first) + end - start) * 3
         if is_padded or self.nbytes + nbytes > self._max_bytes:
@@ -163,7 +166,8 @@ class Base64Decoder:
         if outer:
             self._write(outer)
         self._write(inner)
-        self._buffer[:] = tail
+        if ends:
+            buffer[:] = tail
         return True
 
     def close(self) -> None:
