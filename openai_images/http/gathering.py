@@ -15,8 +15,11 @@ import sys
 from contextlib import suppress
 from typing import Any, Protocol
 
-_ENOUGH = 64 * 1024
-"""Bytes to wait for at most: so many may soon fill the socket's buffer, and the sender would wait."""
+_UNKNOWN = 64 * 1024
+"""Bytes to wait for while the pace is not known."""
+
+_MOST = 96 * 1024
+"""Bytes to wait for at most, which one read takes with what comes until then."""
 
 _SHARE = 0.8
 """Of the bytes that `delay` should bring, how many end the wait: rarely too many, as a timer that fires costs more."""
@@ -71,6 +74,8 @@ class Gathering:
         """So many bytes came in the wait that has begun; what comes a moment later was gathered anew."""
         if self._since is not None and self._loop.time() - self._since < _BURST:
             self._burst += nbytes
+            if self._burst >= self._hold.slow:
+                self.stop()
         else:
             self._begin(self._burst)
             self._burst = nbytes
@@ -90,14 +95,14 @@ class Gathering:
         if not self.is_slow:
             self._hold.stop()
             return
-        expected = self._nbytes / self._seconds * self._delay * _SHARE if self._seconds else _ENOUGH
-        self._hold.until(min(int(expected), _ENOUGH), self._delay)
+        expected = self._nbytes / self._seconds * self._delay * _SHARE if self._seconds else _UNKNOWN
+        self._hold.until(min(int(expected), _MOST), self._delay)
 
 
 class _LowMark:
     """Lets the kernel wake the event loop only once so many bytes are there, or the connection ends."""
 
-    slow = 2 * _ENOUGH  # the kernel knows when its buffer is full
+    slow = 120 * 1024  # what one read takes at most; the kernel knows when its buffer is full
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -128,7 +133,7 @@ class _LowMark:
 class _Pause:
     """Pauses the transport, where the kernel cannot count bytes."""
 
-    slow = _ENOUGH
+    slow = 64 * 1024  # so many may soon fill the socket's buffer, and the sender would wait
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport

@@ -25,8 +25,8 @@ MAX_IMAGE_BYTES = 64 * 1024 * 1024
 _COALESCE = 4096
 """Smaller pieces are joined to this size before decoding: one call costs as much as decoding 4 kB."""
 
-_LARGE_PIECE = 2048
-"""Bytes from which on a piece is decoded as it is, rather than joined with the next ones."""
+_PLAIN_PIECE = 512
+"""Bytes from which on a piece of an image is decoded as it is: to refuse it costs more than not to join it first."""
 
 _MAX_PREFIX = 1024
 """Longest `data:` prefix: it only names a media type."""
@@ -141,11 +141,11 @@ class Base64Decoder:
             self.feed(piece[start:])
 
     def feed_plain(self, piece: bytes) -> bool:
-        """Decode a large piece of nothing but the standard alphabet; do nothing and return False for any other.
+        """Decode a piece of nothing but the standard alphabet; do nothing and return False for any other.
 
         Decoding finds whatever is not base64, the end of the text included, so nothing need search for it first.
         """
-        if self._start is not None or self._lenient or self._padded or len(piece) < _LARGE_PIECE:
+        if self._start is not None or self._lenient or self._padded or len(piece) < _PLAIN_PIECE:
             return False
         buffer = self._buffer
         start = -len(buffer) & 3
