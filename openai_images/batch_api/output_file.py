@@ -74,12 +74,13 @@ class OutputReader:
 
     @property
     def in_image(self) -> bool:
-        """Whether the next bytes are inside an image."""
-        return self._scanner is not None and self._scanner.in_image
+        """Whether the next bytes belong to an image that has begun."""
+        return self._scanner is not None and self._scanner.feed_image is not None
 
     def feed_image(self, data: bytes) -> bool:
-        """Decode bytes inside an image if they are only base64; otherwise do nothing and return False."""
-        if self._scanner is None or not self._scanner.feed_image(data):
+        """Decode bytes inside of an image if they are nothing but base64; else do nothing and return False."""
+        feed_image = None if self._scanner is None else self._scanner.feed_image
+        if feed_image is None or not feed_image(data):
             return False
         self._line_bytes += len(data)
         return True
@@ -112,7 +113,8 @@ class OutputReader:
             if not data.strip():
                 return
             self._scanner = JSONImageDecoder(self._new_sink, max_picture_bytes=self._max_image_bytes)
-        if self._too_large is not None or self._scanner.feed_image(data):
+        feed_image = self._scanner.feed_image
+        if self._too_large is not None or (feed_image is not None and feed_image(data)):
             return
         try:
             self._scanner.feed(data)

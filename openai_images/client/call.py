@@ -18,6 +18,7 @@ from openai_images.client.attempts import Attempts
 from openai_images.client.files import OutputFiles
 from openai_images.client.prepared import PreparedRequest
 from openai_images.errors import ImagesError, annotate
+from openai_images.http.light_content import Take
 from openai_images.http.transport import Response
 from openai_images.models.media import format_warning
 from openai_images.models.results import CompletedImage, ImageEvent, ImageResult, PartialImage
@@ -26,6 +27,10 @@ from openai_images.wire.response import ResponseDecoder
 
 _REST_SECONDS = 1.0
 """Seconds to wait for the end of the body after the last image, so that the connection can be reused."""
+
+
+def _take_nothing(chunk: bytes) -> bool:  # noqa: ARG001
+    return False  # the disk may be slower than what arrives
 
 
 class SingleCall(Call):
@@ -107,20 +112,15 @@ class SingleCall(Call):
         has_all = len(self._completed) >= self._expected
         if has_all:
             response.hurry(_REST_SECONDS)
-        activity, in_image = decoder.activity, decoder.in_image
+        activity, feed_image = decoder.activity, decoder.feed_image
         try:
-            chunk = await response.read(in_image=in_image)
+            chunk = await (response.read() if feed_image is None else self._read_image(response, feed_image))
         except ImagesError as error:
             if not has_all:
                 await self._emit(decoder.finish(), events)
             await self._finish(None if has_all else error)
             return
-        if in_image and decoder.feed_image(chunk):  # nearly all bytes of an image
-            response.reset_idle()
-            del chunk  # freed before a file is written
-            await self._emit(iter(()), events)
-            return
-        if in_image:
+        if feed_image is not None:
             chunk = response.cut(chunk)
         failure = await self._emit(decoder.feed(chunk) if chunk else decoder.finish(), events)
         if chunk and failure is None and response.at_end:
@@ -129,6 +129,15 @@ class SingleCall(Call):
             response.reset_idle()
         if failure is not None or not chunk:
             await self._finish(None if has_all else failure)
+
+    async def _read_image(self, response: Response, feed_image: Take) -> bytes:
+        """Read and decode nearly all of an image, as it arrives; return the first bytes that are more than that."""
+        take = feed_image if self._files is None else _take_nothing
+        while feed_image(chunk := await response.read(take)):
+            response.reset_idle()
+            if self._files is not None:
+                await self._files.flush_due()
+        return chunk
 
     async def _emit(self, decoded: Iterator[ImageEvent], events: list[ImageEvent]) -> ImagesError | None:
         """Append the events, with images stored in files if there are any; return the error that ended them."""

@@ -11,14 +11,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from operator import attrgetter
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import aiohttp
 
 from openai_images._util import heap
-from openai_images.http.retry import FAILURES, FetchError, TransientFetchError, Translation
+from openai_images.http.gathering import Gathering
+from openai_images.http.light_content import LightContent, Take, lighten
+from openai_images.http.retry import FAILURES, FetchError, TransientFetchError
 from openai_images.models import media
 from openai_images.models.completeness import ImageProbe
 from openai_images.wire.base64_decoder import Sink
@@ -27,7 +28,7 @@ READ_BYTES = 256 * 1024
 """Maximum bytes per read, as asyncio receives them. aiohttp may buffer three; joining them would double the memory."""
 
 _ENOUGH = 64 * 1024
-"""Bytes of a read after which the next read is not delayed: at this rate the socket's buffer would soon be full."""
+"""Bytes of a read after which more are received at a time."""
 
 _MANY = 4
 """With more open bodies than this each receives less at a time, so that one read does not delay all the others."""
@@ -43,53 +44,6 @@ _LARGE = 256 * 1024
 
 _QUIET = 10.0
 """Seconds without an open body after which kept memory is returned to the system."""
-
-_NO_FLOW_CONTROL = (
-    AttributeError,
-    NotImplementedError,
-    RuntimeError,
-)  # raised by transports without flow control
-
-_is_paused = attrgetter("_protocol._reading_paused")
-_private = attrgetter("_buffer", "_buffer_offset", "_cursor", "_size", "_timer", "_protocol._reading_paused")
-
-
-class _LightContent(aiohttp.StreamReader):
-    """A body that does not record the ends of its HTTP chunks, which only `readchunk` needs.
-
-    aiohttp (3.14) records each end, and resumes the parser after each chunk although nothing was paused: for chunks of
-    16 KB that costs more than reading them.
-    """
-
-    __slots__ = ()
-
-    def begin_http_chunk_receiving(self) -> None:
-        """Do nothing."""
-
-    def end_http_chunk_receiving(self) -> None:
-        """Do nothing."""
-
-    def _read_nowait(self, n: int) -> bytes:
-        buffer, size = self._buffer, self._size
-        if not 0 < size <= n or self._buffer_offset:
-            return super()._read_nowait(n)
-        self._timer.assert_timeout()
-        data = buffer[0] if len(buffer) == 1 else b"".join(buffer)
-        buffer.clear()
-        self._size = 0
-        self._cursor += size
-        if _is_paused(self):
-            self._protocol.resume_reading()
-        return data
-
-
-def _lighten(content: aiohttp.StreamReader) -> aiohttp.StreamReader:
-    """Return the body, made cheaper to read if it is aiohttp's own and has the expected attributes."""
-    if type(content) is aiohttp.StreamReader:
-        with suppress(AttributeError, TypeError):
-            _private(content)
-            content.__class__ = _LightContent
-    return content
 
 
 class OpenBodies:
@@ -131,13 +85,13 @@ class BodyReader:
     def __init__(self, response: aiohttp.ClientResponse, open_bodies: OpenBodies) -> None:
         """Add this body to `open_bodies` until it is closed."""
         self._response = response
-        self._content = _lighten(response.content)
+        self._content = lighten(response.content)
         self._open_bodies = open_bodies
         open_bodies.add(self)
         self.waited = False
         """Whether the last read waited, so that other tasks could run."""
-        self._nbytes = self._total = 0
-        self._resume_timer: asyncio.TimerHandle | None = None
+        self._nbytes = 0
+        self._gathering: Gathering | None = None
         connection = response.connection
         self._transport = None if connection is None else connection.transport
         self._max_size = 0
@@ -148,26 +102,30 @@ class BodyReader:
             # Below TLS if possible: data in the TLS layer would be lost if the connection is reset during the pause.
             self._transport = getattr(tls, "_transport", self._transport)
 
-    async def read(self, nbytes: int = READ_BYTES, *, delay: float = 0.0) -> bytes:
+    async def read(
+        self, nbytes: int = READ_BYTES, *, delay: float | None = None, take: Take | None = None
+    ) -> bytes:
         """Return the next bytes, at most `nbytes`; b"" at the end.
 
-        After a small read, reading pauses for `delay` seconds while more arrives: waking up for each packet costs many
-        times as much as reading its bytes.
+        `take` is given what comes while this waits, piece by piece, and what it refuses is returned. If the last read
+        was a small one, more is gathered for up to `delay` seconds.
         """
         chunk = self._content.read_nowait(nbytes)
         self.waited = not chunk
         if not chunk:
             if self._response.connection is not None and self._transport is not None:
                 self._before_wait(self._transport, delay)
-            chunk = await self._content.read(nbytes)
+            if take is not None and self._gathering is not None and type(self._content) is LightContent:
+                chunk = await self._content.read_rest(nbytes, take, self._gathering)
+            else:
+                chunk = await self._content.read(nbytes)
         self._nbytes = len(chunk)
-        self._total += len(chunk)
         return chunk
 
     @property
     def is_large(self) -> bool:
-        """Whether the body is so large that its memory is kept for the next one."""
-        return self._total > _LARGE
+        """Whether it holds images so large that the memory of earlier ones is worth keeping for them."""
+        return self._content.total_bytes > _LARGE
 
     @property
     def at_end(self) -> bool:
@@ -182,34 +140,23 @@ class BodyReader:
 
     def close(self) -> None:
         """Close the connection immediately, unless the body was read to its end: then it can be reused."""
-        if self._resume_timer is not None:
-            self._resume_timer.cancel()
+        if self._gathering is not None:
+            self._gathering.stop()
         self._open_bodies.discard(self)
         self._response.close()
 
-    def _before_wait(self, transport: Any, delay: float) -> None:
-        """Adapt the size and the time of the next receive to the speed of the last one."""
+    def _before_wait(self, transport: Any, delay: float | None) -> None:
+        """Adapt to how fast the last bytes came: how much is received at a time, and when."""
         is_slow = self._nbytes < _ENOUGH
         max_size = _RECEIVED_SLOWLY if is_slow or len(self._open_bodies) > _MANY else _RECEIVED
         if max_size != self._max_size:
             self._max_size = max_size
             with suppress(AttributeError):  # an attribute of asyncio's own socket transports
                 transport.max_size = max_size
-        if is_slow and self._nbytes and delay > 0:
-            self._pause(transport, delay)
-
-    def _pause(self, transport: asyncio.ReadTransport, delay: float) -> None:
-        """Leave arriving data in the socket's buffer for `delay` seconds."""
-        with suppress(*_NO_FLOW_CONTROL):
-            if transport.is_reading():
-                transport.pause_reading()
-                loop = asyncio.get_running_loop()
-                self._resume_timer = loop.call_later(delay, _resume, transport)
-
-
-def _resume(transport: asyncio.ReadTransport) -> None:
-    if not transport.is_closing():
-        transport.resume_reading()
+        if self._gathering is None and delay is not None:
+            self._gathering = Gathering(transport)
+        if self._gathering is not None:
+            self._gathering.begin(self._nbytes, delay or 0.0)
 
 
 SILENCE = 60.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import ssl
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -22,7 +21,9 @@ from openai_images.errors import (
     StreamInterruptedError,
 )
 from openai_images.http.body_reader import BodyReader, OpenBodies
-from openai_images.http.request_body import BytesBody, RequestProgress, earlier_timeout
+from openai_images.http.deadlines import Deadlines
+from openai_images.http.light_content import Take
+from openai_images.http.request_body import BytesBody, RequestProgress
 from openai_images.http.retry import FAILURES, Translation, cause, describe, not_sent, timed_out, unanswered
 from openai_images.http.sessions import Session, SessionPool
 from openai_images.models.options import Timeouts, Timing
@@ -115,48 +116,6 @@ def connect_timeout(seconds: float | None, *, waits_for_pool: bool = False) -> a
     return aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=seconds, sock_read=None)
 
 
-class Deadlines:
-    """A clock with timers: `start` and `stop` it; `next` returns the timer that runs out first."""
-
-    def __init__(self, timeouts: Timeouts, timing: Timing, elapsed: float) -> None:
-        """The clock is stopped at `elapsed` seconds after the first byte was sent."""
-        self._timeouts = timeouts
-        self._monotonic = timing.monotonic
-        self._elapsed = elapsed
-        self._started: float | None = None
-        self._active = elapsed
-        self._shortened = math.inf
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of the clock since the first byte was sent."""
-        return self._elapsed + (0.0 if self._started is None else self._monotonic() - self._started)
-
-    def start(self) -> None:
-        """Start the clock. Idempotent."""
-        if self._started is None:
-            self._started = self._monotonic()
-
-    def stop(self) -> None:
-        """Stop the clock while the caller's code runs. Idempotent."""
-        self._elapsed, self._started = self.elapsed, None
-
-    def active(self) -> None:
-        """Restart the idle timer, because the server is active."""
-        self._active = self.elapsed
-
-    def shorten(self, seconds: float) -> None:
-        """Allow at most `seconds` from now for the rest of the response; a later call cannot extend that."""
-        self._shortened = min(self._shortened, self.elapsed + seconds)
-
-    def next(self) -> tuple[str, float | None]:
-        """Return which timer runs out first, and in how many seconds: 0 or less if it has run out, None for never."""
-        limits, elapsed = self._timeouts, self.elapsed
-        idle = None if limits.idle is None else limits.idle - (elapsed - self._active)
-        end = min(self._shortened, math.inf if limits.total is None else limits.total)
-        return earlier_timeout("idle", idle, "total", None if math.isinf(end) else end - elapsed)
-
-
 class Response:
     """A response whose body is unread: `status`, `headers`, and `read` until it returns b""."""
 
@@ -182,19 +141,22 @@ class Response:
         self._timeout_error: APITimeoutError | None = None
         self._timed_out_at = 0.0
 
-    async def read(self, *, in_image: bool = False) -> bytes:
+    async def read(self, take: Take | None = None) -> bytes:
         """Return the next bytes; b"" at the end. Raises `APITimeoutError` and `StreamInterruptedError`.
 
-        A chunk takes only a few milliseconds to decode, and other tasks run between chunks. With `in_image` it is
-        everything that has arrived, up to `Timeouts.read_delay` seconds later; it may have to be `cut`. After a
-        timeout, data that has already arrived is still returned for `_GRACE` seconds: it may complete a paid image.
+        A returned chunk takes only a few milliseconds to decode, and other tasks run between chunks. With `take`, in
+        the middle of an image, bytes are read up to `Timeouts.read_delay` seconds later, and those that it takes when
+        they arrive are not returned; the chunk is all that was received and may have to be `cut`. After a timeout, data
+        that has already arrived is still returned for `_GRACE` seconds: it may complete a paid image.
         """
         self._deadlines.start()
-        await self._yield_to_loop()
+        if self._monotonic() - self._yielded_at >= _YIELD_INTERVAL:
+            await asyncio.sleep(0)  # other tasks could not run for a while
+            self._yielded_at = self._monotonic()
         if not self._chunk and self._timeout_error is not None:
             self._chunk = self._body.buffered()
         elif not self._chunk:
-            await self._receive(in_image=in_image)
+            await self._receive(take)
             if not self._chunk and self._timeout_error is None:
                 return b""
         if self._timeout_error is None:
@@ -203,7 +165,7 @@ class Response:
             not self._chunk or self._monotonic() - self._timed_out_at > _GRACE
         ):
             raise self._timeout_error
-        if not in_image:
+        if take is None:
             return self._piece()
         chunk = self._chunk[self._offset :]  # without a copy of the part that was returned
         self._chunk, self._offset = b"", 0
@@ -235,33 +197,41 @@ class Response:
         """Limit all further reading to `seconds` from now; a later call cannot extend that."""
         self._deadlines.shorten(seconds)
 
-    async def _receive(self, *, in_image: bool) -> None:
+    async def _receive(self, take: Take | None) -> None:
         """Wait for bytes; after a timeout or a broken connection, take the buffered ones."""
         if self._timeouts.comments_are_life:
             self._deadlines.active()
-        timer, seconds = self._deadlines.next()
-        delay = self._timeouts.read_delay if in_image else 0.0
-        if seconds is not None and delay > seconds / 2:
+        _, seconds = self._deadlines.next()
+        delay = None if take is None else self._timeouts.read_delay
+        if seconds is not None and delay is not None and delay > seconds / 2:
             delay = seconds / 2  # the client's own wait must not let a timer run out
         try:
             with self._wait.within(seconds):
-                self._chunk = await self._body.read(delay=delay)
+                self._chunk = await self._body.read(delay=delay, take=take and self._active(take))
             if self._body.waited:
                 self._yielded_at = self._monotonic()
         except FAILURES as error:
             with Translation():
                 self._chunk = self._body.buffered()
                 if self._wait.expired:
-                    self._run_out(timer)
+                    self._run_out(self._deadlines.next()[0])
                 elif not self._chunk:
                     msg = f"the connection broke in the middle of the response ({describe(error)})"
                     raise StreamInterruptedError(f"{msg}; it may have been billed") from cause(error)
 
-    async def _yield_to_loop(self) -> None:
-        """Let other tasks run, if they have not for `_YIELD_INTERVAL` seconds."""
-        if self._monotonic() - self._yielded_at >= _YIELD_INTERVAL:
-            await asyncio.sleep(0)
-            self._yielded_at = self._monotonic()
+    def _active(self, take: Take) -> Take:
+        """Let what is taken restart the idle timer, if there is one."""
+        if self._timeouts.idle is None:
+            return take
+
+        def taken(chunk: bytes) -> bool:
+            if not take(chunk):
+                return False
+            self._deadlines.active()
+            self._wait.move(self._deadlines.next()[1])
+            return True
+
+        return taken
 
     def _check_timers(self) -> None:
         timer, seconds = self._deadlines.next()

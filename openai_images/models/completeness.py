@@ -48,6 +48,9 @@ class ImageProbe:
     def feed(self, data: bytes) -> None:
         """Check the next bytes."""
         self.nbytes += len(data)
+        if len(data) < self._skip and len(self.head) == _HEAD and self._steps is not None:
+            self._skip -= len(data)  # nearly all of an image
+            return
         if len(self.head) < _HEAD:
             self.head += data[: _HEAD - len(self.head)]
         if self._has_begun:

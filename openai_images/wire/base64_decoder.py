@@ -25,6 +25,9 @@ MAX_IMAGE_BYTES = 64 * 1024 * 1024
 _COALESCE = 4096
 """Smaller pieces are joined to this size before decoding: one call costs as much as decoding 4 kB."""
 
+_PLAIN_PIECE = 512
+"""Bytes from which on a piece of an image is decoded as it is: to refuse it costs more than not to join it first."""
+
 _MAX_PREFIX = 1024
 """Longest `data:` prefix: it only names a media type."""
 
@@ -138,23 +141,23 @@ class Base64Decoder:
             self.feed(piece[start:])
 
     def feed_plain(self, piece: bytes) -> bool:
-        """Decode a large piece of nothing but the standard alphabet; do nothing and return False for any other.
+        """Decode a piece of nothing but the standard alphabet; do nothing and return False for any other.
 
         The decoder rejects everything that is not base64, also the end of the text, so no search is needed first.
         """
-        if self._start is not None or self._lenient or self._padded or len(piece) < _COALESCE:
+        if self._start is not None or self._lenient or self._padded or len(piece) < _PLAIN_PIECE:
             return False
-        start = -len(self._buffer) & 3
+        buffer = self._buffer
+        start = -len(buffer) & 3
         end = len(piece) - ((len(piece) - start) & 3)
-        tail = piece[end:]
-        first = bytes(self._buffer) + piece[:start]
+        first, tail = bytes(buffer) + piece[:start], piece[end:]
         try:
             inner = pybase64.b64decode(memoryview(piece)[start:end], validate=True)
             # The rest of the last piece and the end of this one together; the last quad is padded with zeros.
-            outer = pybase64.b64decode(first + tail + b"AAA"[: -len(tail) & 3], validate=True)
+            ends = first + tail + b"AAA"[: -len(tail) & 3]
+            outer = pybase64.b64decode(ends, validate=True)[: len(first) // 4 * 3] if ends else b""
         except binascii.Error:
             return False
-        outer = outer[: len(first) // 4 * 3]
         nbytes = len(outer) + len(inner)
         is_padded = nbytes * 4 != (len(first) + end - start) * 3
         if is_padded or self.nbytes + nbytes > self._max_bytes:
@@ -163,7 +166,8 @@ class Base64Decoder:
         if outer:
             self._write(outer)
         self._write(inner)
-        self._buffer[:] = tail
+        if ends:
+            buffer[:] = tail
         return True
 
     def close(self) -> None:

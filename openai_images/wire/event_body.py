@@ -60,20 +60,14 @@ class EventStreamBody:
         self.damaged: list[Image] = []
 
     @property
-    def in_image(self) -> bool:
-        """Whether the next bytes belong to an image that has begun."""
-        return self._in_data and self._scanner.in_image
-
-    def feed_image(self, chunk: bytes) -> bool:
-        """Decode bytes inside an image if they are only base64; else do nothing and return False."""
-        if not (self._in_data and self._scanner.feed_image(chunk)):
-            return False
-        self.activity += 1
-        return True
+    def feed_image(self) -> Callable[[bytes], bool] | None:
+        """What decodes bytes of the image that has begun if they are nothing but base64; None outside of one."""
+        return self._scanner.feed_image if self._in_data else None
 
     def feed(self, chunk: bytes) -> Iterator[ImageEvent]:
         """Frame and decode the next bytes; yield each event at its blank line. Raises `ImagesError`."""
-        if self.feed_image(chunk):
+        if (feed_image := self.feed_image) is not None and feed_image(chunk):
+            self.activity += 1
             return
         for token in self._framer.feed(chunk):
             self.activity += 1

@@ -56,21 +56,14 @@ class JSONBody:
         self._salvaged: list[Image] = []
 
     @property
-    def in_image(self) -> bool:
-        """Whether the next bytes belong to an image that has begun."""
-        return self._scanner.in_image
-
-    def feed_image(self, chunk: bytes) -> bool:
-        """Decode bytes inside an image if they are only base64; else do nothing and return False."""
-        if not self._scanner.feed_image(chunk):
-            return False
-        self.activity += 1
-        return True
+    def feed_image(self) -> Callable[[bytes], bool] | None:
+        """What decodes bytes of the image that has begun if they are nothing but base64; None outside of one."""
+        return self._scanner.feed_image
 
     def feed(self, chunk: bytes) -> Iterator[ImageEvent]:
         """Decode the next bytes; nothing is complete before the end. Raises `ResponseTooLargeError`."""
-        if not self.feed_image(chunk):
-            self.activity += 1
+        self.activity += 1
+        if (feed_image := self.feed_image) is None or not feed_image(chunk):
             self._scanner.feed(chunk)
         return iter(())
 

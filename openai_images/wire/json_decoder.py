@@ -104,10 +104,11 @@ class JSONImageDecoder:
                 "and was not read further"
             )
 
-    def feed_image(self, data: bytes) -> bool:
-        """Decode bytes inside an image if they are only base64; else do nothing and return False."""
+    @property
+    def feed_image(self) -> Callable[[bytes], bool] | None:
+        """What decodes bytes of the image that has begun if they are nothing but base64; None outside of one."""
         image = self._open_image
-        return image is not None and not self._escapes.pending and image.decoder.feed_plain(data)
+        return None if image is None or self._escapes.pending else image.decoder.feed_plain
 
     def finish(self) -> Any:
         """Return the document.
@@ -141,11 +142,6 @@ class JSONImageDecoder:
         if self._open_image is not None:
             self._open_image.sink.discard()
             self._open_image = None
-
-    @property
-    def in_image(self) -> bool:
-        """Whether an image has begun and not ended."""
-        return self._open_image is not None
 
     @property
     def is_complete(self) -> bool:

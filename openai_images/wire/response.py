@@ -66,6 +66,10 @@ def chunk_end(data: bytes, start: int) -> int:
     return end
 
 
+def _refuse(chunk: bytes) -> bool:  # noqa: ARG001
+    return False
+
+
 class ImageBody:
     """The bare bytes of one image, as some compatible servers send them."""
 
@@ -80,13 +84,9 @@ class ImageBody:
         self.damaged: list[Image] = []
 
     @property
-    def in_image(self) -> bool:
-        """Whether the next bytes belong to the image."""
-        return self._is_open
-
-    def feed_image(self, chunk: bytes) -> bool:  # noqa: ARG002
-        """Return False: this body is not base64."""
-        return False
+    def feed_image(self) -> Callable[[bytes], bool] | None:
+        """What refuses all bytes, as no base64 comes here."""
+        return _refuse if self._is_open else None
 
     def feed(self, chunk: bytes) -> Iterator[ImageEvent]:
         """Write the next bytes to the sink. Raises `ResponseTooLargeError`."""
@@ -159,16 +159,16 @@ class ResponseDecoder:
         return self._body.activity if self._body else 0
 
     @property
-    def in_image(self) -> bool:
-        """Whether the next bytes belong to an image that has begun."""
-        return self._body is not None and self._body.in_image and _QUOTE not in self._buffer
+    def feed_image(self) -> Callable[[bytes], bool] | None:
+        """In the middle of an image, what decodes its bytes, quickly however many they are; None elsewhere.
 
-    def feed_image(self, chunk: bytes) -> bool:
-        """Decode bytes inside an image if they are only base64; fast for any number of bytes.
-
-        Else do nothing and return False; then `feed` them, in pieces that end at `chunk_end`.
+        Bytes that are anything but base64 it refuses: it does nothing and returns False. `feed` them, in pieces that
+        end at `chunk_end`, and ask anew.
         """
-        return self._body is not None and not self._buffer and self._body.feed_image(chunk)
+        if self._body is None or _QUOTE in self._buffer:
+            return None
+        feed_image = self._body.feed_image
+        return _refuse if self._buffer and feed_image is not None else feed_image
 
     def feed(self, chunk: bytes) -> Iterator[ImageEvent]:
         """Decode the next bytes. Raises `ImagesError`; events yielded before that stay valid."""

@@ -10,6 +10,8 @@ import pytest
 
 from openai_images.http import body_reader
 from openai_images.http.body_reader import BodyReader, OpenBodies
+from openai_images.http.gathering import Gathering
+from openai_images.http.light_content import LightContent
 from tests.helpers.clients import client_of, stream
 from tests.helpers.raw_server import LAST_CHUNK, RawServer, chunk, chunked
 from tests.http.test_read_delay import HEAD, IMAGE, TAIL, TEXT
@@ -85,7 +87,74 @@ async def test_the_same_bytes(seed: int) -> None:
             read[index] += data
     assert read[0] == read[1] == b"".join(pieces)
     assert type(plain) is Unlike
-    assert type(light) is body_reader._LightContent
+    assert type(light) is LightContent
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_every_byte_is_taken_or_returned(seed: int) -> None:
+    """Once and in order, whatever is refused, however the pieces come, and up to the end."""
+    chance = random.Random(seed)
+    content, _ = body()
+    reader_of(content)
+    gathering: Any = SimpleNamespace(is_slow=seed % 4 != 0, took=lambda _: None)
+    pieces = [chance.randbytes(chance.choice((1, 700, 3000, 70_000))) for _ in range(60)]
+    got: list[bytes] = []
+    taken = []
+
+    def take(piece: bytes) -> bool:
+        if chance.random() < 0.3:
+            return False
+        taken.append(len(piece))
+        got.append(piece)
+        return True
+
+    async def read() -> None:
+        while chunk := await content.read_rest(5000, take, gathering):
+            got.append(chunk)
+
+    reading = asyncio.create_task(read())
+    for piece in pieces:
+        for _ in range(chance.choice((0, 0, 3, 100))):
+            await asyncio.sleep(0)
+        feed(content, piece)
+    content.feed_eof()
+    await reading
+    assert b"".join(got) == b"".join(pieces)
+    assert taken
+    assert gathering.is_slow or min(taken) >= 64 * 1024
+
+
+@pytest.mark.parametrize("how", ["cancelled", "broken", "closed"])
+async def test_nothing_is_taken_after_the_wait(how: str) -> None:
+    """The wait ends as that of aiohttp's own body does, and what comes later is kept for the next read."""
+    content, protocol = body()
+    reader_of(content)
+    gathering, taken = Gathering(None), list[bytes]()
+    gathering.is_slow = True
+
+    def take(piece: bytes) -> bool:
+        taken.append(piece)
+        return True
+
+    protocol.connected = how != "closed"
+    reading = asyncio.create_task(content.read_rest(5000, take, gathering))
+    await asyncio.sleep(0)
+    feed(content, b"one")
+    if how == "cancelled":
+        reading.cancel()
+    elif how == "broken":
+        content.set_exception(aiohttp.ClientPayloadError("cut"))
+    kinds = {
+        "cancelled": asyncio.CancelledError,
+        "broken": aiohttp.ClientPayloadError,
+        "closed": RuntimeError,
+    }
+    with pytest.raises(kinds[how]):
+        await reading
+    gathering.stop()
+    feed(content, b"two")
+    assert taken == ([] if how == "closed" else [b"one"])
+    assert content._read_nowait(5000) == (b"onetwo" if how == "closed" else b"two")
 
 
 async def test_it_resumes_only_what_was_paused() -> None:
@@ -150,7 +219,7 @@ async def test_bodies_are_light_and_connections_kept(monkeypatch: pytest.MonkeyP
         for _ in range(3):
             assert (await stream(client)).image.data == IMAGE
         assert server.connections == 1
-    assert used == [body_reader._LightContent] * 3
+    assert used == [LightContent] * 3
 
 
 class Transport:

@@ -2,8 +2,9 @@
 
 import asyncio
 import base64
+import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,8 +19,9 @@ from openai_images import (
     StreamInterruptedError,
     Timeouts,
 )
-from openai_images.http import body_reader
+from openai_images.http import gathering
 from openai_images.http.body_reader import BodyReader, OpenBodies
+from openai_images.http.gathering import Gathering
 from tests.helpers.clients import PNG, PROMPT, client_of, event
 from tests.helpers.leaks import nothing_left, until
 from tests.helpers.raw_server import CLOSE, LAST_CHUNK, RESET, STALL, RawServer, chunk, chunked
@@ -32,19 +34,31 @@ FIRST, REST = TEXT[:6000], [TEXT[start : start + 6000] for start in range(6000, 
 LONG = 60.0  # seconds: a test that waits for it fails
 
 
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The transports that were paused, one for each time."""
+@pytest.fixture(params=["low mark", "pause"])
+def pauses(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What held reading back, one for each time, by either way."""
     seen: list[Any] = []
-    original = BodyReader._pause
+    if request.param == "pause":
+        monkeypatch.setattr(gathering, "_COUNTS_BYTES", False)
+    elif not gathering._COUNTS_BYTES:
+        pytest.skip("this kernel cannot count bytes")
+    for cls in (gathering._LowMark, gathering._Pause):
 
-    def pause(self: BodyReader, transport: Any, delay: float) -> None:
-        original(self, transport, delay)
-        if self._resume_timer is not None and not self._resume_timer.cancelled():
-            seen.append(self._resume_timer._args[0])
+        def until(self: Any, nbytes: int, delay: float, original: Callable[..., None] = cls.until) -> None:
+            original(self, nbytes, delay)
+            if self._timer is not None:
+                seen.append(self)
 
-    monkeypatch.setattr(BodyReader, "_pause", pause)
+        monkeypatch.setattr(cls, "until", until)
     return seen
+
+
+def is_reading(hold: Any) -> bool:
+    """Whether each byte is read as it comes."""
+    if isinstance(hold, gathering._Pause):
+        return bool(hold._transport.is_reading())
+    mark: int = hold._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
+    return (mark, hold._mark) == (1, 1)
 
 
 async def image_of(client: Any) -> bytes:
@@ -74,14 +88,13 @@ async def test_the_same_image_with_fewer_reads(
     authority.issue_cert("127.0.0.1").configure_cert(server_tls)
     authority.configure_trust(client_tls)
     reads: list[int] = []
-    original = BodyReader.read
+    original = Gathering._begin
 
-    async def read(self: BodyReader, *args: Any, **options: Any) -> bytes:
-        data = await original(self, *args, **options)
-        reads.append(len(data))
-        return data
+    def begin(self: Gathering, nbytes: int) -> None:
+        reads.append(nbytes)
+        original(self, nbytes)
 
-    monkeypatch.setattr(BodyReader, "read", read)
+    monkeypatch.setattr(Gathering, "_begin", begin)
     gates = [asyncio.Event() for _ in REST]
     async with (
         RawServer(list(slow(*gates)), tls=server_tls if tls else None) as server,
@@ -93,7 +106,7 @@ async def test_the_same_image_with_fewer_reads(
             gate.set()
         assert await task == IMAGE
         assert len(reads) < len(REST)
-        assert all(transport.is_reading() for transport in pauses)
+        assert all(map(is_reading, pauses))
         assert await image_of(client) == IMAGE
         assert server.connections == 1
 
@@ -126,7 +139,8 @@ async def test_only_the_middle_of_an_image_is_delayed(
 
 async def test_full_reads_are_followed_at_once(pauses: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where as much comes as a socket may hold, the sender must not wait for us."""
-    monkeypatch.setattr(body_reader, "_ENOUGH", 1000)
+    for cls in (gathering._LowMark, gathering._Pause):
+        monkeypatch.setattr(cls, "slow", 1000)
     gates = [asyncio.Event() for _ in REST]
     async with RawServer(list(slow(*gates))) as server, client_of(server) as client:
         task = asyncio.create_task(image_of(client))
@@ -191,7 +205,7 @@ async def test_cancelled_in_a_pause(pauses: list[Any]) -> None:
             await task
         async with asyncio.timeout(5):
             await server.left.wait()
-        assert pauses[0].is_closing()
+        assert pauses[0]._timer is None
 
 
 @pytest.mark.parametrize("how", ["closing", "without flow control", "paused by another", "released"])
@@ -227,12 +241,9 @@ async def test_a_transport_is_touched_with_care(how: str) -> None:
     for _ in range(3):
         await asyncio.sleep(0)
     closing = how == "closing"
-    if reader._resume_timer is not None:
-        await until(
-            lambda: (
-                reader._resume_timer is not None and reader._resume_timer.when() < waiting.get_loop().time()
-            )
-        )
+    hold: Any = None if reader._gathering is None else reader._gathering._hold
+    if hold is not None and (timer := hold._timer) is not None:
+        await until(lambda: timer.when() < waiting.get_loop().time())
         await asyncio.sleep(0)
     content.feed_data(b"second")
     assert await waiting == b"second"
@@ -255,3 +266,75 @@ async def test_a_picture_of_bare_bytes(pauses: list[Any]) -> None:
         await until(lambda: bool(pauses))
         gate.set()
         assert (await task).image.data == PNG
+
+
+async def test_nothing_is_woken_until_enough_has_come(pauses: list[Any]) -> None:
+    """While the bytes of an image are few, the kernel keeps them, or reading is paused; after it, nothing does."""
+    gate = asyncio.Event()
+    script = [chunked(HEAD + FIRST), chunk(REST[0]), gate, chunk(b"".join(REST[1:]) + TAIL), LAST_CHUNK]
+    async with RawServer(script) as server, client_of(server, timeouts=Timeouts(read_delay=0.2)) as client:
+        task = asyncio.create_task(image_of(client))
+        await until(lambda: bool(pauses))
+        assert not is_reading(pauses[0])
+        gate.set()
+        assert await task == IMAGE
+        assert is_reading(pauses[0])
+
+
+class Hold:
+    """Notes for how many bytes it was to wait."""
+
+    slow = 100_000
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.marks: list[int] = []
+
+    def until(self, nbytes: int, delay: float) -> None:
+        """Wait for these."""
+        assert delay == 0.005
+        self.marks.append(nbytes)
+
+    def stop(self) -> None:
+        """Wait no more."""
+        self.marks.append(1)
+
+
+async def test_it_waits_for_what_the_delay_should_bring() -> None:
+    """For fewer bytes than that, by the pace of the last ones; for none after large reads or outside of an image."""
+    now = 0.0
+    gathers, hold = Gathering(None), Hold()
+    gathers._hold, gathers._loop = hold, SimpleNamespace(time=lambda: now)  # type: ignore[assignment]
+    gathers.begin(6_000, 0.005)
+    for _ in range(20):  # 10 MB/s
+        now += 0.004
+        gathers.took(16_000)
+        gathers.took(24_000)
+    assert hold.marks[0] == 64 * 1024
+    assert 38_000 < hold.marks[-1] <= 40_000
+    assert gathers.is_slow
+    now += 0.004
+    gathers.took(60_000)
+    gathers.took(60_000)
+    now += 0.004
+    gathers.took(60_000)
+    assert hold.marks[-1] == 1
+    assert not gathers.is_slow
+    gathers.begin(0, 0.005)
+    gathers.begin(6_000, 0.0)
+    assert hold.marks[-2:] == [1, 1]
+
+
+async def test_taken_bytes_restart_the_idle_timer(pauses: list[Any]) -> None:
+    """An image that takes longer than `idle` allows for one piece comes whole, while nothing else is read."""
+    gates = [asyncio.Event() for _ in REST]
+    timeouts = Timeouts(idle=0.5, read_delay=0.001)
+    async with RawServer(list(slow(*gates))) as server, client_of(server, timeouts=timeouts) as client:
+        task = asyncio.create_task(image_of(client))
+        await until(lambda: bool(pauses))
+        loop = asyncio.get_running_loop()
+        for gate in gates:
+            due = loop.time() + 0.1
+            await until(lambda due=due: loop.time() > due)  # type: ignore[misc]
+            gate.set()
+        assert await task == IMAGE

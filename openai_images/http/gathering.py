@@ -1,0 +1,163 @@
+"""Leaves the small pieces of an image in the socket for a moment: waking up for each costs far more than its bytes.
+
+Invariants: bytes that have arrived wait `delay` seconds at most; a transport that is closing, or that somebody else
+paused, is not touched; after `stop` the connection reads as before.
+Must not: gather what is no image (the caller's `delay` is 0 there), or hold the sender back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import sys
+from contextlib import suppress
+from typing import Any, Protocol
+
+_UNKNOWN = 64 * 1024
+"""Bytes to wait for while the pace is not known."""
+
+_MOST = 96 * 1024
+"""Bytes to wait for at most, which one read takes with what comes until then."""
+
+_SHARE = 0.8
+"""Of the bytes that `delay` should bring, how many end the wait: rarely too many, as a timer that fires costs more."""
+
+_MEMORY = 0.75
+"""What is left of earlier reads with each new one, when the pace is taken."""
+
+_BURST = 0.0005
+"""Seconds within which pieces were received together."""
+
+_NO_FLOW_CONTROL = (AttributeError, NotImplementedError, RuntimeError)  # what transports without it raise
+_release = re.match(r"(\d+)\.(\d+)", os.uname().release) if sys.platform == "linux" else None
+_COUNTS_BYTES = _release is not None and (int(_release[1]), int(_release[2])) >= (4, 18)
+"""Since then `SO_RCVLOWAT` holds back wake-ups, and reducing it wakes up for what has arrived."""
+
+
+class _Hold(Protocol):
+    """A way to hold reading back."""
+
+    slow: int
+    """Bytes of a read from which on the next one is not held back."""
+
+    def until(self, nbytes: int, delay: float) -> None:
+        """Hold reading back until so many bytes have arrived, if it can know that, or the delay is over."""
+
+    def stop(self) -> None:
+        """Read what arrives, as it arrives. Idempotent."""
+
+
+class Gathering:
+    """Holds the reading of one response back: `begin` before each wait, `stop` at the end."""
+
+    def __init__(self, transport: Any) -> None:
+        """`transport` is the lowest one, below TLS."""
+        self._loop = asyncio.get_running_loop()
+        self._hold: _Hold = _hold(transport)
+        self.is_slow = False
+        """Whether small pieces come, so that it is worth waiting for more of them."""
+        self._since: float | None = None
+        self._nbytes = self._seconds = self._delay = 0.0
+        self._burst = 0
+
+    def begin(self, nbytes: int, delay: float) -> None:
+        """Gather for up to `delay` seconds, unless the last read was a large one: so many are its `nbytes`."""
+        self._delay = delay
+        if delay > 0 and nbytes:
+            self._begin(nbytes)
+        else:
+            self.stop()
+
+    def took(self, nbytes: int) -> None:
+        """So many bytes came in the wait that has begun; what comes a moment later was gathered anew."""
+        if self._since is not None and self._loop.time() - self._since < _BURST:
+            self._burst += nbytes
+            if self._burst >= self._hold.slow:
+                self.stop()
+        else:
+            self._begin(self._burst)
+            self._burst = nbytes
+
+    def stop(self) -> None:
+        """Read what arrives, as it arrives. Idempotent."""
+        self.is_slow, self._since = False, None
+        self._hold.stop()
+
+    def _begin(self, nbytes: int) -> None:
+        """Hold reading back, if the last bytes, which came since the last time, were few."""
+        since, self._since = self._since, self._loop.time()
+        if since is not None:
+            self._nbytes = self._nbytes * _MEMORY + nbytes
+            self._seconds = self._seconds * _MEMORY + self._since - since
+        self.is_slow = nbytes < self._hold.slow
+        if not self.is_slow:
+            self._hold.stop()
+            return
+        expected = self._nbytes / self._seconds * self._delay * _SHARE if self._seconds else _UNKNOWN
+        self._hold.until(min(int(expected), _MOST), self._delay)
+
+
+class _LowMark:
+    """Lets the kernel wake the event loop only once so many bytes are there, or the connection ends."""
+
+    slow = 120 * 1024  # what one read takes at most; the kernel knows when its buffer is full
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._mark = 1
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def until(self, nbytes: int, delay: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if not nbytes <= self._mark <= 1.25 * nbytes:
+            self._set(max(1, nbytes))
+        self._timer = self._loop.call_later(delay, self.stop)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._mark != 1:
+            self._set(1)
+
+    def _set(self, mark: int) -> None:
+        self._mark = mark
+        with suppress(OSError):  # the connection is closed
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, mark)
+
+
+class _Pause:
+    """Pauses the transport, where the kernel cannot count bytes."""
+
+    slow = 64 * 1024  # so many may soon fill the socket's buffer, and the sender would wait
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._timer: asyncio.TimerHandle | None = None
+
+    def until(self, nbytes: int, delay: float) -> None:  # noqa: ARG002
+        with suppress(*_NO_FLOW_CONTROL):
+            if self._transport.is_reading():
+                self._transport.pause_reading()
+                self._timer = asyncio.get_running_loop().call_later(delay, self.stop)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+
+
+def _hold(transport: Any) -> _Hold:
+    sock: socket.socket | None = None
+    if _COUNTS_BYTES:
+        with suppress(AttributeError):
+            sock = transport.get_extra_info("socket")
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return _Pause(transport)
+    return _LowMark(sock)
