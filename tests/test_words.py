@@ -21,8 +21,7 @@ FILES = [
         for path in sorted(ROOT.glob(f"openai_images/**/*.{suffix}"))
     ),
     *sorted(ROOT.glob("docs/**/*.md")),
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
+    *sorted(ROOT.glob("*.md")),
 ]
 
 

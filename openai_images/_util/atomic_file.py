@@ -72,7 +72,7 @@ class TextFile:
         return publish(self._part, self._target, overwrite=True)
 
     def close(self) -> None:
-        """Remove what was not published. Idempotent."""
+        """Remove the file if it was not published. Idempotent."""
         self._file.close()
         self._part.unlink(missing_ok=True)
 

@@ -113,8 +113,8 @@ def default_key(index: int) -> str:
 def safe_file_name(key: str) -> str:
     """Make a file name, without suffix, from a key; "" if nothing usable is left.
 
-    Separators, "..", control characters, what Windows forbids and what the file system cannot encode become hyphens; a
-    name over 120 bytes is cut between two letters and ends in eight digits of its hash.
+    Separators, "..", and characters that are control characters, forbidden on Windows or not encodable become hyphens;
+    a name over 120 bytes is cut between two letters and ends in eight digits of its hash.
     """
     if _ORDINARY.fullmatch(key) and key.strip("-_") and key.casefold() not in RESERVED:
         return key

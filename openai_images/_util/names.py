@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 
 def missing_name(module: str, name: str, names: Sequence[str]) -> AttributeError | ImportError:
-    """Return what the `__getattr__` of `module` raises for a `name` that is not one of its public `names`.
+    """Return the error that `__getattr__` of `module` raises for a `name` that is not one of its public `names`.
 
     `from module import name` replaces an AttributeError by a message without the advice, so it gets an ImportError,
     except where `name` may be a submodule: after an AttributeError the statement looks for one.
@@ -26,7 +26,7 @@ def missing_name(module: str, name: str, names: Sequence[str]) -> AttributeError
 
 
 def unknown_keyword(class_name: str, name: str, names: Sequence[str]) -> TypeError:
-    """Return what a constructor raises for a keyword `name` that is not one of its `names`."""
+    """Return the error that a constructor raises for a keyword `name` that is not one of its `names`."""
     matches = difflib.get_close_matches(name.lower(), names, 1)
     advice = f"did you mean {matches[0]!r}?" if matches else f"there are {', '.join(names)}"
     return TypeError(f"{class_name} has no keyword {name[:40]!r}; {advice}")

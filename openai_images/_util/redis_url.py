@@ -13,7 +13,7 @@ _FORMS = "redis://host:6379/0, rediss://host:6379/0 (TLS) or unix:///path/to/soc
 REDIS_URL = (
     f"a URL such as {_FORMS}; a password goes before the host, percent-encoded: redis://:password@host"
 )
-"""What a setting with such a URL must be."""
+"""The text for errors: what a setting with such a URL must be."""
 
 
 def is_redis_url(url: Any) -> bool:

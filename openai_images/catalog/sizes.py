@@ -66,7 +66,7 @@ def size_problems(width: int, height: int) -> list[str]:
 
 
 def gif_sheet_problems(width: int, height: int, frames: int, gifs: int = 1) -> list[str]:
-    """Return what is probably wrong with gifs of 2 to 16 frames of this size; measured, not published."""
+    """Return the probable problems of gifs of 2 to 16 frames of this size; the limits are measured, not published."""
     columns, rows = next((grid[1], grid[2]) for grid in _GRIDS if frames <= grid[0])
     long = min(max(width * columns, height * rows), max(width * rows, height * columns))
     pixels = columns * rows * width * height

@@ -249,4 +249,4 @@ def _connect_failure(error: Exception, url: ImageURL) -> FetchError:
     name = type(error).__name__ if flaw is None else f"malformed head: {flaw}"
     if isinstance(error, _PERMANENT):
         return FetchError(f"no connection to {display_url(url.root)} ({name})")
-    return TransientFetchError(f"no answer from {display_url(url.root)} ({name})")
+    return TransientFetchError(f"no response from {display_url(url.root)} ({name})")

@@ -1,11 +1,9 @@
 """`History`: a folder with every generation of the studio, its images and its journal.
 
-The journal has JSON lines of three kinds: `sent` (on the disk before the request is sent), `image` (written after its
-file is complete) and `end`.
-
-Invariants: rows are only appended; each is synced before the function that wrote it returns, and begins a new line, so
-that a torn row does not damage another. A generation without an `end` that is not running may have been billed: its
-status is "unknown", and its images on the disk belong to it, with or without a row. One process has the folder.
+Invariants: the journal has rows `sent` (synced before the request is sent), `image` (after its file) and `end`; rows
+are only appended, each on a new line, so that a torn row does not damage another. A generation without an `end` that is
+not running may have been billed: its status is "unknown", and its images on the disk belong to it. One process has the
+folder.
 Must not: overwrite or delete an image; keep a key.
 """
 

@@ -21,7 +21,7 @@ from openai_images.models.requests import GenerateRequest
 
 
 class Problem(NamedTuple):
-    """One problem of a request: the parameter, what is wrong with it, and what would be accepted.
+    """One problem of a request: the parameter, the message, and the accepted values.
 
     `certain`: the API certainly rejects it. Otherwise it is doubtful: a model or value that this version does not know,
     a server that is not OpenAI's, or contradictory documentation.
@@ -37,7 +37,7 @@ class Problem(NamedTuple):
 
 
 class CheckContext(NamedTuple):
-    """The values of a request, and what is needed to judge them.
+    """The values of a request, and the facts that are needed to check them.
 
     The rules skip `unjudgeable` parameters; `mistyped` are those of them that have a value of a wrong type. `model` is
     the row whose rules apply, None if none do; `exact_model`: it is the row of exactly the requested model. `certain`:

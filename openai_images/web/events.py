@@ -1,9 +1,8 @@
 """Encodes events for a relay, as server-sent events in the API's own wire format.
 
 Invariants: event names and fields are those of the API (`image_generation.partial_image`, …), so that clients of the
-API can read them; an image is encoded in small pieces while it is written. The text of an error is chosen by the
-error's
-class.
+API can read them; an image is encoded in small pieces while it is written. The class of an error decides its
+text.
 Must not: pass on a server's message, an unknown field or event, a key, a prompt or the name of a host.
 """
 

@@ -1,9 +1,8 @@
 """Decodes base64 into sinks while it arrives in pieces cut anywhere; the sinks that collect images in memory.
 
-Invariants: linear; holds a few kilobytes at most; the bytes written are correct, or `DecodeError` is raised. In
-addition to the standard alphabet with padding it accepts what compatible servers send: a `data:…;base64,` prefix, the
-url-safe alphabet, missing padding, line ends and tabs. A sink starts with the
-size of recent images, because growing copies the buffer, and returns the bytes without a copy.
+Invariants: linear; holds a few kilobytes at most; the bytes written are correct, or `DecodeError` is raised. Also
+accepted is base64 of compatible servers: with a `data:…;base64,` prefix, url-safe, without padding, with line ends and
+tabs. A sink starts with the size of recent images, because growing copies the buffer, and returns it without a copy.
 Must not: accept anything else, padding inside the text, or more than `max_bytes`.
 """
 

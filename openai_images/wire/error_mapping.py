@@ -150,7 +150,7 @@ def _error(context: ResponseContext, details: ErrorDetails, doc: object) -> erro
 
 
 def _reason(details: ErrorDetails) -> str:
-    """Return the server's message alone; empty if there is none."""
+    """Return only the server's message; empty if there is none."""
     if details.message in NO_MESSAGES:
         return ""
     is_short = len(details.message) <= LONGEST_REASON

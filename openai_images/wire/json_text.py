@@ -1,11 +1,9 @@
 """Reads the texts in a JSON response: unescapes strings, recognizes images in base64, and parses the envelope.
 
-The envelope is the JSON with `NaN`, which legal JSON does not have, in the place of each image; parsing it puts the
-images back, in document order. More documents may follow the first: gateways append an error to a complete response,
-some servers send an object a line; what is not JSON ends the list without an error.
-
-Invariants: pure; every text of a response is checked, so other texts are rejected fast, and no more than `MAX_HELD`
-characters are read (the decoder checks the rest). A signature of two bytes is not enough: words begin with it.
+Invariants: pure; the envelope has `NaN`, which is not legal JSON, in place of each image, and parsing inserts the
+images in order. More documents may follow (gateways append an error); text that is not JSON ends the list without an
+error. To reject other texts fast, recognizing reads at most `MAX_HELD` characters; a signature of two bytes is not
+enough.
 Must not: accept nesting deeper than `MAX_DEPTH`, or read more than `MAX_DOCUMENTS`.
 """
 

@@ -1,4 +1,4 @@
-"""Decodes the body of a successful response, of whatever kind, to events and a result.
+"""Decodes the body of a successful response, of any kind, to events and a result.
 
 Invariants: the first bytes decide its kind, then the content type: servers answer JSON to a stream request,
 event streams to plain ones, raw images, and HTML with status 200. Any other body raises `DecodeError`. A piece from
@@ -134,8 +134,8 @@ class ImageBody:
 
 
 _Body: TypeAlias = EventStreamBody | ImageBody | JSONBody
-"""`activity` grows with every byte that is not part of a comment; `finish` yields what was complete when the body ended
-or broke, and `result` raises what is wrong if that is not enough."""
+"""`activity` grows with every byte that is not part of a comment; `finish` yields images that were complete when the
+body ended or broke, and `result` raises the error if there are none."""
 
 
 class ResponseDecoder:
@@ -184,7 +184,7 @@ class ResponseDecoder:
         return self._read(chunk)
 
     def finish(self) -> Iterator[ImageEvent]:
-        """Yield what was complete when the body ended or broke. Raises `ImagesError` if the server sent an error."""
+        """Yield images that were complete at the end of the body. Raises `ImagesError` if the server sent an error."""
         if self._body is None and self._buffer:
             self._open(ended=True)
         if self._body is not None:
@@ -246,7 +246,7 @@ class ResponseDecoder:
             )
         ) is None:
             return
-        elif is_text:  # base64 without JSON around it, whatever the content type
+        elif is_text:  # base64 without JSON, with any content type
             self._body = JSONBody(self._context, self._new_scanner, is_bare=True)
         elif media.media_type(start) != media.UNKNOWN or (content_type.startswith("image/") and not markup):
             self._body = ImageBody(self._context, self._new_sink(), self._max_image_bytes)

@@ -88,7 +88,7 @@ async def test_an_api_nobody_can_find(monkeypatch: pytest.MonkeyPatch) -> None:
         await refused(client, "http://inside.test:1/a.png")
         await refused(client, "http://127.0.0.1:1/a.png")
         with pytest.raises(
-            DownloadError, match=r"no answer from http://other\.test:80/ \(ClientConnectorDNSError\)"
+            DownloadError, match=r"no response from http://other\.test:80/ \(ClientConnectorDNSError\)"
         ):
             await client.download(away("http://other.test/a.png"))
 
