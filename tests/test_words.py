@@ -158,8 +158,8 @@ def blank(text: str) -> str:
 def python_prose(source: str) -> Iterator[tuple[int, int, str]]:
     """The comments and strings of a module: begin, end and text of the same length."""
     starts = [0]
-    for line in source.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
+    for line in source.split("\n"):
+        starts.append(starts[-1] + len(line) + 1)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         begin, end = (starts[row - 1] + column for row, column in (token.start, token.end))
         text = source[begin:end]

@@ -2,7 +2,7 @@
 
 Invariants: data and look-ups only; a new model needs only a new row; the caller's date, not the table's, decides which
 models are live. Sources: OpenAI's API reference and the official Python package 3.54 (November 2026).
-Must not: judge a request (`validation/` does).
+Must not: check a request (`validation/` does).
 """
 
 from __future__ import annotations

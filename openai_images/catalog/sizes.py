@@ -115,9 +115,9 @@ def largest_size(ratio: Fraction, most_pixels: int = PROVEN_PIXELS) -> str | Non
 def size_of_ratio(ratio: str, model: str | None = None, *, most_pixels: int = PROVEN_PIXELS) -> str:
     """Return the largest size of exactly this ratio ("16:9") that `model` accepts, of at most `most_pixels` pixels.
 
-    Without a model, the size is for models that accept any size within the rules (all since gpt-image-2). A model with
-    three fixed sizes returns the one of this ratio. Raises `RequestInvalidError` if there is none (nothing is rounded;
-    the error names the nearest size), and for a model whose sizes are unknown. The default of `most_pixels` is
+    Without a model, the size is for models that accept any size within the rules (all since gpt-image-2). For a model
+    with three fixed sizes, it is the one of this ratio. Raises `RequestInvalidError` if there is none (nothing is
+    rounded; the error names the nearest size), and for a model whose sizes are unknown. The default of `most_pixels` is
     2560x1440: OpenAI calls larger sizes experimental.
 
     `ratio` is "WIDTH:HEIGHT", such as "16:9" or "2.35:1".

@@ -67,7 +67,7 @@ def run(argv: Sequence[str], out: ResilientStream, err: ResilientStream) -> int:
 @click.version_option(__version__, "-V", "--version", prog_name=_NAME)
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Generate images with the OpenAI API, or with any server that speaks it."""
+    """Generate images with the OpenAI API, or with any compatible server."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(2)

@@ -2,7 +2,7 @@
 
 Invariants: pure; http and https only, no credentials, and a host that all parsers understand in the same way. Path and
 query are sent unchanged, because a signature may cover them; a query may be a secret and is not displayed.
-Must not: resolve names; `address_guard.py` judges the addresses.
+Must not: resolve names; `address_guard.py` checks the addresses.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Encoder:
         return b"".join(_splice(head, data, tail))
 
     def image_event(self, stage: int | None, image: bytes, sequence_number: int) -> bytes:
-        """Return a partial image event, or the completed one where `stage` is None; `image` is base64."""
+        """Return a partial image event, or the completed one if `stage` is None; `image` is base64."""
         prefix = "image_generation" if self.parameters.edit is None else "image_edit"
         name = f"{prefix}.completed" if stage is None else f"{prefix}.partial_image"
         return self.frame(name, *self._image_data(name, stage, image, sequence_number))

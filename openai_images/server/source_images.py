@@ -41,7 +41,7 @@ FIRST_EDGE: Final = 3840
 OTHER_EDGE: Final = 768
 MAX_PIXELS: Final = 50_000_000
 """Width x height of an image that is decoded: 200 MB of memory, one image at a time."""
-# Pillow copies a decoded WebP while no other thread can run: 50 ms for so many pixels.
+# Pillow copies a decoded WebP while no other thread can run: 50 ms for this many pixels.
 MAX_WEBP_PIXELS: Final = 25_000_000
 Role = Literal["first", "other", "mask", "markup"]
 

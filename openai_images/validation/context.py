@@ -69,7 +69,7 @@ class CheckContext(NamedTuple):
         return ", ".join(name for name in names if value in MODELS[name].values[parameter])
 
     def get(self, parameter: str, default: Any = None) -> Any:
-        """Return a parameter's value: `default` if it is not set, None if it cannot be judged."""
+        """Return a parameter's value: `default` if it is not set, None if it cannot be checked."""
         return None if parameter in self.unjudgeable else self.values.get(parameter, default)
 
     def problem(self, parameter: str, message: str, accepted: str, *, certain: bool = True) -> Problem:

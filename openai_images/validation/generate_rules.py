@@ -1,6 +1,6 @@
 """The rules of `POST /images/generations`, each a function that yields the problems it finds.
 
-Invariants: pure; values that cannot be judged are skipped. A value that only other models accept is a certain problem.
+Invariants: pure; values that cannot be checked are skipped. A value that only other models accept is a certain problem.
 An unknown value is only doubtful, because new models bring new values; so is a value on which the API contradicts its
 documentation, or that only third parties have tried. Sources: OpenAI's API reference and the official Python package
 3.54.

@@ -31,7 +31,7 @@ def setup(
 ) -> None:
     """Prepare an app for `send_stream` and `run_call`; call it once, before the app starts.
 
-    Adds routes for the images of `pictures` and for the browser's side, an ES module at the path `script`.
+    Adds routes for the images of `pictures` and for the JavaScript module, at the path `script`.
 
     `app` is the application whose handlers relay streams.
     """

@@ -80,7 +80,7 @@ def picture_path(pictures: PictureStore) -> URLPattern:
 
 
 def script_path(route: str = "openai-images.js") -> URLPattern:
-    """Return the URL pattern that serves the browser's side, an ES module, for `urlpatterns`.
+    """Return the URL pattern that serves the JavaScript module, for `urlpatterns`.
 
     `route` is the path from which a page imports it, without the leading slash.
     """

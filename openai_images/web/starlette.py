@@ -61,7 +61,7 @@ def picture_route(pictures: PictureStore) -> Route:
 
 
 def script_route(path: str = "/openai-images.js") -> Route:
-    """Return the route that serves the browser's side, an ES module; append it to the app's `routes`.
+    """Return the route that serves the JavaScript module; append it to the app's `routes`.
 
     `path` is the path from which a page imports it.
     """

@@ -24,7 +24,7 @@ MAX_FOUND = 1000
 """The limit of images in a response: four megabytes hold 350,000 short URLs."""
 
 MAX_VALUES = 20_000
-"""Values to look at: four megabytes hold two million; a response with an image has few others."""
+"""Maximum values to check: four megabytes hold two million; a response with an image has few others."""
 
 _MAX_OUTLINED = 1000
 """Values of a document that an error keeps."""
