@@ -1,7 +1,8 @@
-"""A body of aiohttp's that is cheaper to read, and that can be decoded while it arrives.
+"""A body of aiohttp that is cheaper to read, and that can be decoded while it arrives.
 
-Invariants: the bytes are those that aiohttp's own body would give; one that is of another class, or lacks a private
-name that this needs, stays as it is. Must not: be used for `readchunk`, as the ends of HTTP chunks are not kept.
+Invariants: the bytes are those of aiohttp's own body; a body of another class, or without a private attribute that
+is needed here, is not changed.
+Must not: be used for `readchunk`, because the ends of HTTP chunks are not kept.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class LightContent(aiohttp.StreamReader):
     """A body without the ends of its HTTP chunks, which only `readchunk` needs.
 
     aiohttp (3.14) records each end, and resumes the parser after each chunk that is read although nothing was paused:
-    for chunks of 16 KB that costs more than their bytes.
+    for chunks of 16 KB that costs more than reading them.
     """
 
     __slots__ = ()
@@ -96,7 +97,7 @@ class LightContent(aiohttp.StreamReader):
 
 
 def lighten(content: aiohttp.StreamReader) -> aiohttp.StreamReader:
-    """Return the body, now cheaper to read if it is one of aiohttp's own and has what that needs."""
+    """Return the body, made cheaper to read if it is aiohttp's own and has the expected attributes."""
     if type(content) is aiohttp.StreamReader:
         with suppress(AttributeError, TypeError):
             _private(content)

@@ -179,15 +179,15 @@ def cause(error: Exception) -> Exception | None:
     if isinstance(error, aiohttp.ClientConnectorError):  # it knows the proxy's password
         return aiohttp.ClientOSError(error.errno, describe(error))
     if all(isinstance(value, str | bytes | int | None) for value in error.args):
-        with suppress(TypeError):  # one of somebody else's, that is made of something else
+        with suppress(TypeError):  # a class whose constructor has other arguments
             return type(error)(*error.args)
     return aiohttp.ClientConnectionError(type(error).__name__)
 
 
 class Translation:
-    """`with Translation():` around what raises one of ours where a foreign exception was caught.
+    """`with Translation():` around code that raises an `ImagesError` for a caught foreign exception.
 
-    Python keeps the foreign one as the `__context__`, also where it is not shown; what comes out has only the `cause`.
+    Python keeps the foreign exception as the `__context__`, even if it is not shown; this keeps only the `cause`.
     """
 
     def __enter__(self) -> None:

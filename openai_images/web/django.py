@@ -59,7 +59,7 @@ class ImageStreamResponse(StreamingHttpResponse):
 
 
 def _is_server_stopping() -> bool:
-    """Whether uvicorn, whose signal handler is a method of its server, was told to stop."""
+    """Whether uvicorn, whose signal handler is a method of its server, is stopping."""
     handler: Any = signal.getsignal(signal.SIGTERM)
     return bool(getattr(getattr(handler, "__self__", None), "should_exit", False))
 

@@ -150,7 +150,7 @@ def test_a_wrong_key_is_an_error_of_the_server(
         (["--local"], "--local is about a server"),
         (["--check"], "no API key"),
         (["--check", "--local", "--azure"], "--local starts its own server"),
-        (["--check", "--azure", "--base-url", "https://x.openai.azure.com"], "Azure does not list"),
+        (["--check", "--azure", "--base-url", "https://x.openai.azure.com"], "Azure's API does not list"),
     ],
 )
 def test_usage(cli: Cli, argv: list[str], said: str) -> None:

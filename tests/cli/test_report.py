@@ -52,7 +52,7 @@ def test_an_output_that_cannot_be(
     [
         (LONG, "File name too long"),
         (f"{LONG}/{LONG}", "File name too long"),
-        ("file", "is a file; a batch needs a folder"),
+        ("file", "is a file; pass the name of a folder"),
         ("file/sub", "Not a directory"),
         ("/proc/x", "No such file or directory"),
     ],
