@@ -1,8 +1,7 @@
 """`into=`: images are written to files while they arrive.
 
-Invariants: an image is written to a part file, which is renamed when the image is complete; nothing is overwritten
-unless requested; at most a few hundred kilobytes of an image wait for the disk; threads do the file I/O; after a write
-error, a paid image is kept in memory and a warning is logged.
+Invariants: an image is written to a part file, which is renamed when it is complete; nothing is overwritten unless
+requested; a few hundred kilobytes wait for the disk; threads do the file I/O; a write error leaves images in memory.
 """
 
 from __future__ import annotations

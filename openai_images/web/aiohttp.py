@@ -19,7 +19,7 @@ from openai_images.web.background import OnDisconnect, OnResult, run_until
 from openai_images.web.relay import RELAY_HEADERS, RelaySettings, relay
 from openai_images.web.script import SCRIPT_HEADERS, read_script
 from openai_images.web.store import PictureStore
-from openai_images.web.watching import POLL_SECONDS, Watch, close_when
+from openai_images.web.watch import POLL_SECONDS, Watch, close_when
 
 __all__ = ["POLL_SECONDS", "run_call", "send_stream", "setup"]
 

@@ -20,7 +20,7 @@ from openai_images import ImageStream
 from openai_images.web.relay import RELAY_HEADERS, RelaySettings, relay
 from openai_images.web.script import SCRIPT_HEADERS, read_script
 from openai_images.web.store import PictureStore
-from openai_images.web.watching import Watch, close_when
+from openai_images.web.watch import Watch, close_when
 
 __all__ = ["ImageStreamResponse", "picture_path", "script_path"]
 

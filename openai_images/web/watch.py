@@ -1,6 +1,6 @@
-"""`Watch`: conditions that nothing announces, such as a lost connection, polled while something waits for one.
+"""`Watch`: polls conditions that have no event, such as a lost connection, and sets an event for each.
 
-Invariants: all that is watched in one app shares one timer, which runs only then.
+Invariants: all conditions of one app share one timer, which runs only while there are any.
 Must not: import a web framework.
 """
 
