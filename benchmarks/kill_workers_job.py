@@ -1,23 +1,25 @@
 """A batch of several processes: what starts them, and how its storage is read from outside.
 
-Rules: the processes are those that people start; what is in the storage is read without the code that wrote it.
+Rules: the processes are those that people start; what is in a folder is read without the code that wrote it.
 """
 
 import asyncio
-import importlib
 import os
 import sys
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from attrs import Factory, frozen
 
 from benchmarks.running import DISTORTING, ROOT
+from openai_images.cluster.open_storage import open_storage
 from openai_images.server import LocalImagesServer
 
 __all__ = ["PATIENCE", "Engine", "Files", "FolderFiles", "Job", "ObjectFiles", "Shards"]
 
 PATIENCE: Final = 240.0
+_storage = lru_cache(open_storage)
 PNG_END: Final = b"IEND\xaeB`\x82"
 
 
@@ -59,33 +61,21 @@ class FolderFiles:
 
 @frozen
 class ObjectFiles:
-    """An object store below a URL; its names are listed anew each time."""
+    """An object store below a URL."""
 
     url: str
 
     def names(self, folder: str) -> list[str]:
         """Whatever is there."""
-        system, root = self._system()
-        try:
-            found: list[str] = system.ls(f"{root}/{folder}", detail=False)
-        except FileNotFoundError:
-            return []
-        return sorted(name.rpartition("/")[2] for name in found)
+        return sorted(entry.name.rpartition("/")[2] for entry in _storage(self.url).list(folder))
 
     def read(self, name: str) -> bytes:
         """The object."""
-        system, root = self._system()
-        data: bytes = system.cat_file(f"{root}/{name}")
-        return data
+        return _storage(self.url).read(name)
 
     def unnamed(self) -> list[str]:
         """None: an object appears whole, under its name."""
         return []
-
-    def _system(self) -> tuple[Any, str]:
-        core = importlib.import_module("fsspec.core")  # it has no types
-        system, root = core.url_to_fs(self.url, use_listings_cache=False)
-        return system, str(root)
 
 
 @frozen(kw_only=True)
