@@ -1,9 +1,10 @@
 """Estimates an unadvertised rate limit from rejections (429).
 
-Invariants: pure; times are parameters, in seconds. Requests go some milliseconds apart, so that one of them meets the
-limit and not all; each success allows a larger burst. The rate grows while it delays requests. A rejection ends a
-period: other rejections of that period count as the same one. A wait longer than a bucket needs is a pause, not a rate.
-Must not: wait, or know pauses.
+Invariants: pure; times are parameters, in seconds. When the wait of a 429 is over, the server's bucket holds just what
+was requested: what was accepted between the ends of two waits, over that time, is the rate. It grows while it delays
+requests: less after each rejection that growth explains, and faster with the time since. A wait longer than such a
+bucket needs is a pause, not a rate. A rejection ends a period; others of that period count as the same one.
+Must not: wait.
 """
 
 from __future__ import annotations
@@ -13,14 +14,22 @@ from typing import NamedTuple
 
 from openai_images.ratelimit.token_bucket import TokenBucket
 
-_MAX_WAIT = 60.0  # seconds between two requests: anything slower is a pause, not a rate
-_MIN_SPAN, _MIN_PROOF = 0.005, 0.1  # seconds
-_DECAY, _TOWARDS_HIGH = (
-    0.55,
-    0.3,
-)  # factor of earlier counts; fraction of the way from the lowest rate to the highest
-_FIRST_DOUBLING, _DOUBLINGS_PER_WAIT = 0.2, 8
-_SLOWER, _SLOWEST = 16.0, 2000.0  # factor, seconds: growth slows with each rejection that it explains
+_MAX_WAIT, _MIN_SPAN = 60.0, 0.005  # seconds between requests: more is a pause, less is noise
+_MIN_PROOF, _RECENT_REQUESTS = 0.1, 64  # seconds, as requests differ in their time to the server
+_KEPT = 0.5  # factor of earlier counts at each rejection
+_ROUNDED = 0.5  # seconds that a wait of whole seconds is too long on average
+_FIRST_DOUBLING, _DOUBLINGS_PER_WAIT, _SLOWER = (
+    0.2,
+    8,
+    16.0,
+)  # seconds; factor of a rejection that growth explains
+_LONGEST, _LONGEST_REQUESTS = 45.0, 30  # seconds or requests, the longer: then a rate that held doubles
+_DOUBLINGS_PER_REQUEST, _MAX_DOUBLINGS = 1.5, 60.0
+_SLACK = 0.25  # images after a wait: growth must exceed the estimate by this before it explains a rejection
+_MEMORY = 420.0  # seconds without a rejection after which the estimate is dropped
+_FIRST_BURST, _BURST_PER_SUCCESS, _MAX_BURST = 4, 2, 1000.0  # requests: one of them meets the limit, not all
+# The first `_CAREFUL` requests are `_SPACING` seconds apart; then their number grows by e in `_SPREAD` seconds.
+_SPACING, _CAREFUL, _SPREAD = 0.01, 100, 0.4
 
 
 class SentRequest(NamedTuple):
@@ -33,97 +42,56 @@ class SentRequest(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A rate in images per second, and in how many seconds it doubles while it delays requests."""
+    """A rate in images per second, the seconds in which it doubles, and the server's bucket when the wait ends."""
 
     rate: float
     doubling: float
     capacity: float
-    level: float  # of the bucket when the wait is over
-    since: float  # when the wait is over
+    level: float
+    since: float  # the end of the wait
     accepted: float = 0.0  # images, older ones weighted less
-    longest: float = 0.0  # seconds in which they were accepted, at most
-    shortest: float = 0.0  # and at least
+    seconds: float = 0.0  # in which they were accepted
 
 
 class Rejection(NamedTuple):
-    """A rejected request, the wait that the server requested, the bucket's rate then, and the requests before it."""
+    """A rejected request, the wait that the server requested, the rate then, and the period's requests so far."""
 
     sent: SentRequest
     seconds: float
     pace: float
     recent: tuple[SentRequest, ...]
 
-    @property
-    def shortest(self) -> float:
-        """The minimum seconds of the wait: servers round up to whole seconds."""
-        return max(0.0, self.seconds - 1) if self.seconds == int(self.seconds) else self.seconds
-
-    @property
-    def doubling(self) -> float:
-        """Seconds in which the rate doubles, as a first value."""
-        return max(_FIRST_DOUBLING, min(self.seconds, _MAX_WAIT) / _DOUBLINGS_PER_WAIT)
-
-    def is_pause(self, rate: float) -> bool:
-        """Whether the wait is longer than any bucket of this rate needs."""
-        return self.shortest * rate > 1.05 * self.sent.images
-
 
 def learn(rejection: Rejection, accepted: float, last: Estimate | None) -> Estimate:
-    """Return the estimate after a rejection; `accepted` images were accepted since the previous one."""
-    estimate = _first(rejection, accepted) if last is None else _next(rejection, accepted, last)
-    return estimate._replace(rate=max(estimate.rate, rejection.sent.images / _MAX_WAIT))
-
-
-def _first(rejection: Rejection, accepted: float) -> Estimate:
-    sent, started = rejection.sent, rejection.recent[0].sent_at
-    end = sent.sent_at + rejection.seconds
-    measured = max(accepted, sent.images) / max(end - started, _MIN_SPAN)
-    rate = min(measured, sent.images / max(rejection.shortest, _MIN_SPAN))
-    capacity = max(1.0, sent.images, accepted - rate * (sent.sent_at - started))
-    level = capacity if rejection.is_pause(measured) else sent.images
-    return Estimate(rate, rejection.doubling, capacity, level, end)
-
-
-def _next(rejection: Rejection, accepted: float, last: Estimate) -> Estimate:
-    sent, wait = rejection.sent, rejection.seconds
-    estimate = last._replace(level=sent.images, since=sent.sent_at + wait)
+    """Return the estimate after a rejection; `accepted` images were accepted since the end of the previous wait."""
+    sent, wait, images = rejection.sent, rejection.seconds, rejection.sent.images
+    rounded = 1.0 if wait == int(wait) else 0.0  # servers round up to whole seconds
+    shortest, end = max(_MIN_SPAN, wait - rounded), sent.sent_at + wait
+    fastest = max(_FIRST_DOUBLING, min(wait, _MAX_WAIT) / _DOUBLINGS_PER_WAIT)
+    if last is None:
+        span = sent.sent_at - rejection.recent[0].sent_at
+        measured = max(accepted, images) / max(span + wait, _MIN_SPAN)
+        rate = max(min(measured, images / shortest), images / _MAX_WAIT)
+        capacity = max(1.0, images, accepted - rate * span)
+        level = capacity if shortest * measured > 1.05 * images else images
+        return Estimate(rate, fastest, capacity, level, end)
     if accepted <= 0:
-        return estimate
-    total, span = last.accepted * _DECAY + accepted, sent.sent_at - last.since
-    longest = max(_MIN_SPAN, last.longest * _DECAY + span + wait)
-    shortest = max(_MIN_SPAN, last.shortest * _DECAY + span + rejection.shortest)
-    low, high = total / longest, total / shortest
-    estimate = estimate._replace(accepted=total, longest=longest, shortest=shortest)
-    if rejection.is_pause(low):
-        rate, doubling = max(last.rate, low), rejection.doubling
-        return estimate._replace(rate=rate, doubling=doubling, level=last.capacity)
-    if accepted <= last.rate * span:  # not faster than the estimate, so it was too high
-        rate, doubling = max(low, min(high, last.rate)), max(rejection.doubling, last.doubling / _SLOWER)
-        return estimate._replace(rate=rate, doubling=doubling)
-    high = min(high, max(low, rejection.pace))
-    rate = max(low + _TOWARDS_HIGH * (high - low), _proved_rate(rejection, last.capacity))
-    rate, doubling = min(rate, max(low, rejection.pace)), min(last.doubling * _SLOWER, _SLOWEST)
-    return estimate._replace(rate=rate, doubling=doubling)
-
-
-def _proved_rate(rejection: Rejection, capacity: float) -> float:
-    """Return the rate that recent requests prove, beyond the capacity of a full bucket."""
-    sent = rejection.sent
-    proofs = (
-        (sent.before - other.before - capacity) / (sent.sent_at - other.sent_at)
-        for other in rejection.recent
-        if sent.sent_at - other.sent_at > _MIN_PROOF
-    )
-    return max(proofs, default=0.0)
-
-
-_FIRST_BURST, _BURST_PER_SUCCESS, _MAX_BURST = 4, 2, 1000.0
-# The first `_CAREFUL` requests are `_SPACING` seconds apart; then their number grows by e in `_SPREAD` seconds.
-_SPACING, _CAREFUL, _SPREAD = 0.01, 100, 0.4
-_RECENT_REQUESTS = 64
-_SLACK = 0.3  # images: growth must exceed the estimate by this before it explains a rejection
-_DOUBLINGS_PER_REQUEST, _MAX_DOUBLINGS = 1.5, 60.0
-_MEMORY = 420.0  # seconds without a rejection after which the estimate is dropped
+        return last._replace(level=images, since=end)
+    span, level = sent.sent_at - last.since, images
+    total = last.accepted * _KEPT + accepted
+    seconds = max(_MIN_SPAN, last.seconds * _KEPT + span + max(0.0, wait - _ROUNDED * rounded))
+    rate, doubling = total / seconds, max(fastest, last.doubling / _SLOWER)
+    if shortest * rate > 1.05 * images:  # a pause, in which the bucket was filled
+        rate, level = max(rate, last.rate), last.capacity
+    elif accepted > last.rate * span:  # growth explains it, beyond what recent requests prove
+        proofs = (
+            (sent.before - other.before - last.capacity) / (sent.sent_at - other.sent_at)
+            for other in rejection.recent
+            if sent.sent_at - other.sent_at > _MIN_PROOF
+        )
+        rate = max(rate, min(max(proofs, default=0.0), rejection.pace))
+        doubling = last.doubling * _SLOWER
+    return Estimate(max(rate, images / _MAX_WAIT), doubling, last.capacity, level, end, total, seconds)
 
 
 class RateEstimator:
@@ -142,8 +110,8 @@ class RateEstimator:
     def _start(self, now: float, burst: int = 1) -> None:
         self._period += 1
         self._spacing = TokenBucket(1 / _SPACING, burst, now)
-        self._images, self._requests, self._doublings = 0.0, 0, 0.0
-        self._started_at = self._last_growth = now
+        self._images, self._requests, self._delayed = 0.0, 0, 0.0
+        self._started_at = self._looked_at = now
         self._recent = deque[SentRequest](maxlen=_RECENT_REQUESTS)
 
     @property
@@ -197,9 +165,11 @@ class RateEstimator:
 
     def _grow(self, bucket: TokenBucket, estimate: Estimate, images: float, now: float) -> None:
         """Increase the rate if the bucket is what delays requests."""
-        if bucket.level(now) - images < min(1.0, bucket.capacity / 2) and now > self._last_growth:
-            grown = self._doublings + (now - self._last_growth) / estimate.doubling
-            self._doublings = min(grown, _DOUBLINGS_PER_REQUEST * self._requests, _MAX_DOUBLINGS)
+        if bucket.level(now) - images < min(1.0, bucket.capacity / 2) and now > self._looked_at:
+            self._delayed += now - self._looked_at
+            again = self._delayed / max(_LONGEST, _LONGEST_REQUESTS * images / estimate.rate)
+            doublings = self._delayed / estimate.doubling + min(again, _MAX_DOUBLINGS) ** 3
+            doublings = min(doublings, _DOUBLINGS_PER_REQUEST * self._requests, _MAX_DOUBLINGS)
             bucket.take(0, now)
-            bucket.rate = estimate.rate * 2**self._doublings
-        self._last_growth = max(self._last_growth, now)
+            bucket.rate = estimate.rate * 2**doublings
+        self._looked_at = max(self._looked_at, now)

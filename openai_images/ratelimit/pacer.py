@@ -43,6 +43,7 @@ class Pacer:
             if limit is not None
         }
         self._advertised: dict[str, TokenBucket] = {}
+        self._seen: dict[str, float] = {}  # the most that a server had left of each advertised limit
         self._estimator = RateEstimator(now)
         self._open = dict.fromkeys(per_minute, 0.0)  # charged to requests in flight
         self._tokens_per_image = 0.0
@@ -127,10 +128,19 @@ class Pacer:
         for kind, limit in advertised.items():
             # Servers count a request on arrival or on responding: in both cases at least this is left.
             left = max(0.0, limit.remaining - self._open[kind])
-            # A reset may be the end of a window or the time until the bucket is full: the faster meaning is used.
-            rate = max(limit.rate, limit.limit / 60)
+            rate = self._advertised_rate(permit, kind, limit)
             level = self._advertised[kind].level(now) if kind in self._advertised else left
             # Only a value below the expected level at both times shows use by another process under the same limit.
             expected = min(permit.held.get(kind, limit.limit), level)
             level = max(left, min(level, level - expected + limit.remaining))
             self._advertised[kind] = TokenBucket(rate, limit.limit, now, level)
+
+    def _advertised_rate(self, permit: Permit, kind: str, limit: AdvertisedLimit) -> float:
+        """Return `limit` a minute, or more if what was seen to be used is restored sooner.
+
+        A reset is the end of a window or the time until a bucket is full, which may hold less than `limit`.
+        """
+        most = max(self._seen.get(kind, 0.0), limit.remaining + permit.charged[kind])
+        self._seen[kind] = most = min(most, limit.limit)
+        used = (most - limit.remaining) / max(1.0, limit.limit - limit.remaining)
+        return max(limit.rate * used, limit.limit / 60)

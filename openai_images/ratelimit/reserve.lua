@@ -6,7 +6,8 @@
 -- Buckets are those of token_bucket.py, the estimate is that of estimator.py.
 
 local BURST, SPACING, CAREFUL, SPREAD = 4, 0.01, 100, 0.4 -- of requests while no limit is known: estimator.py
-local SLACK, MEMORY, DOUBLINGS_PER_REQUEST, MAX_DOUBLINGS = 0.3, 420, 1.5, 60
+local SLACK, MEMORY, DOUBLINGS_PER_REQUEST, MAX_DOUBLINGS = 0.25, 420, 1.5, 60
+local LONGEST, LONGEST_REQUESTS = 45, 30
 local CHECKED, MAX_PENDING = 0.1, 200 -- seconds: a place that was waited for longer is checked (shared.py)
 local KEPT = 3600 -- seconds without use after which everything is forgotten
 
@@ -72,7 +73,7 @@ local function charged(name, charge) return charge[string.match(name, '%S+$')] e
 local function start_period(at, burst)
   add('period', 1)
   numbers.started, numbers.grown, numbers.first = at, at, nil
-  numbers.sent, numbers.requests, numbers.doublings = 0, 0, 0
+  numbers.sent, numbers.requests, numbers.delayed = 0, 0, 0
   buckets['spacing requests'] = {rate = 1 / SPACING, capacity = burst, level = burst, at = at}
 end
 
@@ -83,10 +84,12 @@ end
 
 local function grow(bucket, images, at)
   if level(bucket, at) - images < math.min(1, bucket.capacity / 2) and at > number('grown') then
-    local grown = number('doublings') + (at - number('grown')) / number('estimated_doubling')
-    numbers.doublings = math.min(grown, DOUBLINGS_PER_REQUEST * number('requests'), MAX_DOUBLINGS)
+    add('delayed', at - number('grown'))
+    local again = number('delayed') / math.max(LONGEST, LONGEST_REQUESTS * images / number('estimated_rate'))
+    local doublings = number('delayed') / number('estimated_doubling') + math.min(again, MAX_DOUBLINGS) ^ 3
+    doublings = math.min(doublings, DOUBLINGS_PER_REQUEST * number('requests'), MAX_DOUBLINGS)
     take(bucket, 0, at)
-    bucket.rate = number('estimated_rate') * 2 ^ number('doublings')
+    bucket.rate = number('estimated_rate') * 2 ^ doublings
   end
   numbers.grown = math.max(number('grown'), at)
 end

@@ -193,7 +193,7 @@ class SharedPacer(Pacer):
                 "kind": kind,
                 "limit": limit.limit,
                 "remaining": limit.remaining,
-                "rate": max(limit.rate, limit.limit / 60),
+                "rate": self._advertised_rate(permit, kind, limit),
             }
             if kind in permit.held:
                 facts["held"] = permit.held[kind]

@@ -52,6 +52,17 @@ class Server:
         return {"images": AdvertisedLimit(self.burst, left, self.rate)} if self.states else {}
 
 
+class Bursty(Server):
+    """A limit of more a minute than its bucket holds, as `LocalImagesServer(rate_limit_burst=…)`."""
+
+    def stated(self) -> dict[str, AdvertisedLimit]:
+        """The limit is that of a minute, the reset that of the bucket."""
+        full_in = (self.burst - self.level) / self.rate
+        return advertised_limits(
+            header("images", f"{self.rate * 60}", f"{math.floor(self.level)}", f"{full_in}s")
+        )
+
+
 def run(
     server: Server, pacer: Pacer, *, requests: int, workers: int = 16, seed: int = 1, images: int = 1
 ) -> float:
@@ -90,7 +101,7 @@ def run(
     ("way", "configured", "slower", "refusals"),
     [
         ("exactly", True, 1.05, 2),
-        ("exactly", False, 1.08, 16),
+        ("exactly", False, 1.08, 20),
         ("in whole seconds", False, 1.35, 28),  # a pause of a second costs a tenth of nine
     ],
 )
@@ -129,6 +140,28 @@ def test_a_stated_limit_is_used_to_its_last_picture() -> None:
     took = run(server, Pacer(Limits(), 0.0), requests=60, workers=100)
     assert server.refusals == 0
     assert took < 1.0
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_advertised_limit_with_a_small_burst_is_no_faster_than_it_is(whole: bool) -> None:
+    """60 a minute, 5 at once: a bucket that is full again in five seconds does not restore 60 in them."""
+    server = Bursty(1.0, 5, WAYS["in whole seconds" if whole else "exactly"])
+    pacer = Pacer(Limits(), 0.0)
+    took = run(server, pacer, requests=60)
+    assert 1.0 <= pacer._advertised["images"].rate < 2.0
+    assert server.refusals <= 4
+    assert took <= 1.1 * 55
+
+
+def test_advertised_limit_of_a_second_is_read_as_such() -> None:
+    """Ten in each second, stated as 10 with a reset of the rest of the second: not ten a minute."""
+    pacer, now = Pacer(Limits(), 0.0), 0.0
+    for number in range(5):
+        permit = pacer.acquire(1, now)
+        now += 0.02
+        stated = advertised_limits(header("requests", "10", f"{9 - number}", f"{1 - now}s"))
+        pacer.record_success(permit, stated, now)
+    assert 1.0 < pacer._advertised["requests"].rate <= 10.0
 
 
 def test_others_under_the_same_limit_are_noticed() -> None:
