@@ -50,6 +50,17 @@ def test_badges_are_true() -> None:
     assert tool["pyright"]["typeCheckingMode"] == "strict"
 
 
+def test_the_changelog_has_the_version_with_its_date() -> None:
+    """The newest version of CHANGELOG.md is the package's; each has the day on which it was finished."""
+    import openai_images
+
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    titles = re.findall(r"^## (.*)$", changelog, flags=re.MULTILINE)
+    versions = [title for title in titles if title != "Unreleased"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d{2}-\d{2}", version) for version in versions), versions
+    assert versions[0].split(" ")[0] == openai_images.__version__
+
+
 @pytest.mark.parametrize(
     "form", sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")), ids=lambda form: form.stem
 )
