@@ -220,7 +220,7 @@ async def test_a_key_function_that_is_not_async(server: LocalImagesServer) -> No
         await client.generate("an otter")
     nothing: Any = lambda: None  # noqa: E731  likewise
     async with ImagesClient(base_url=server.base_url, api_key=nothing) as client:
-        with pytest.raises(ConfigurationError, match="gave NoneType"):
+        with pytest.raises(ConfigurationError, match="returned NoneType"):
             await client.generate("an otter")
 
 

@@ -244,7 +244,7 @@ async def test_a_picture_that_drips_for_ever(tmp_path: Path) -> None:
         ([reply(b"ok, here is your secret", kind="text/plain")], "not an image"),
         ([reply(PNG, "Content-Encoding: gzip")], "compressed"),
         ([reply(PNG, "Content-Encoding: identity")], None),
-        ([b"SSH-2.0-OpenSSH_9\r\n", CLOSE], "no answer"),
+        ([b"SSH-2.0-OpenSSH_9\r\n", CLOSE], "no response"),
         ([reply(b"", "Location: http://127.0.0.1:1/", status=300)], "status 300"),
         ([reply(b"", status=204)], "status 204"),
         ([reply(b"", status=302)], "more than 5 redirects"),
