@@ -84,16 +84,19 @@ async def test_a_creation_that_is_refused(
     assert_paid_once(server, out, 5)
 
 
-@pytest.mark.parametrize("fault", ["batch_invalid", "batch_token_limit", "batch_expired"])
+@pytest.mark.parametrize(
+    ("fault", "failed"), [("batch_token_limit", 0), ("batch_expired", 0), ("batch_invalid", 1)]
+)
 async def test_a_batch_that_is_not_run(
-    fault: str, server: LocalImagesServer, client: ImagesClient, out: Path
+    fault: str, failed: int, server: LocalImagesServer, client: ImagesClient, out: Path
 ) -> None:
-    """It is not billed."""
+    """It is not billed. Another run sends it, without the line that the provider has rejected."""
     server.script(fault)
     ran = await run(client, many(5), out, economy=True)
     assert ran.error is None
-    assert (ran.summary.not_started, len(ran.failed)) == (5, 5)
-    assert (await run(client, many(5), out, economy=True)).summary.done == 5
+    assert (ran.summary.not_started, ran.summary.failed, len(ran.failed)) == (5 - failed, failed, 5)
+    assert (await run(client, many(5), out, economy=True)).summary.done == 5 - failed
+    assert (await run(client, many(5), out, economy=True, retry_failed=True)).summary.done == 5
     assert_paid_once(server, out, 5)
 
 
