@@ -1,9 +1,11 @@
 """What starting costs: imports and `--help`, each in a new interpreter whose modules were compiled before.
 
-Beside them, what a first request imports besides. The compiled modules are kept in a folder of the benchmark's own,
-also where PYTHONDONTWRITEBYTECODE would have every interpreter compile them again.
+Also what a first request imports. The compiled modules are in a folder of the benchmark, so that
+PYTHONDONTWRITEBYTECODE does not make every interpreter compile them again.
 """
 
+import atexit
+import functools
 import os
 import resource
 import statistics
@@ -24,7 +26,6 @@ STATEMENTS = {
 TIMED = "import time; start = time.process_time(); {}; print((time.process_time() - start) * 1e3)"
 HELP = ("-m", "openai_images", "--help")
 SECONDS = 60
-COMPILED = tempfile.TemporaryDirectory(prefix="benchmark-compiled-")
 
 
 async def import_time(turn: Turn) -> float:
@@ -65,8 +66,15 @@ async def late_imports(turn: Turn) -> float:
     return len(late)
 
 
+@functools.cache
+def _compiled() -> str:
+    folder = tempfile.TemporaryDirectory(prefix="benchmark-compiled-")
+    atexit.register(folder.cleanup)
+    return folder.name
+
+
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPYCACHEPREFIX": COMPILED.name, "PYTHONDONTWRITEBYTECODE": ""}
+    env = {**os.environ, "PYTHONPYCACHEPREFIX": _compiled(), "PYTHONDONTWRITEBYTECODE": ""}
     done = subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False, env=env
     )
