@@ -21,7 +21,7 @@ PARTS = {
     "refused": ("refusals", "refusals"),
 }
 WAYS: dict[str, tuple[str, dict[str, Any], dict[str | None, float]]] = {
-    "told": ("told", {"told": True}, {None: 1.05, "missing": 0, "refused": 2}),
+    "told": ("set", {"told": True}, {None: 1.05, "missing": 0, "refused": 2}),
     "exact": ("hidden, exact retry-after-ms", {}, {None: 1.08, "missing": 0}),
     "seconds": (
         "hidden, Retry-After in seconds",
