@@ -155,7 +155,7 @@ async def test_idle_workers_of_other_runs_are_closed(
 ) -> None:
     """Drivers that died leave them; one that is busy stays, and one that was closed is opened again."""
     jobs = [job_of(client, tmp_path / str(n)) for n in range(9)]
-    server.script("slow_first_byte:1")
+    server.script("stall")
     busy = asyncio.create_task(run_items(jobs[0], specs(many(1))))
     await sent(server, 1)
     for job in jobs[1:]:
@@ -164,6 +164,7 @@ async def test_idle_workers_of_other_runs_are_closed(
     assert list(workers)[-1] == jobs[-1].run
     assert jobs[0].run in workers
     assert len(workers) == 5
+    server.release()
     [row] = await busy
     assert row["state"] == "done"
     rows = await run_items(jobs[1], specs(many(4)))
