@@ -23,7 +23,7 @@ from openai_images.wire.json_text import MAX_DEPTH
 MAX_FOUND = 1000
 """The limit of images in a response: four megabytes hold 350,000 short URLs."""
 
-MAX_VALUES = 20_000
+MAX_VALUES = 10_000
 """Maximum values to check: four megabytes hold two million; a response with an image has few others."""
 
 _MAX_OUTLINED = 1000
@@ -35,7 +35,8 @@ _LONGEST_URL = 8192
 _IMAGE_KEY = (  # patterns are compiled at their first use
     r"(?i)im(?:age|g)|pic|photo|ur[li]|link|src|output|result|sample|artifact|data|file|content|asset|media|b(?:ase)?64"
 )
-_ECHO_KEY = r"(?i)input|request|prompt|param|init_|source|mask|reference|error|detail"
+# Searched for each value of a document, so it is compiled here.
+_ECHO_KEY = re.compile(r"(?i)input|request|prompt|param|init_|source|mask|reference|error|detail")
 """Keys of the user's own images, or of words about a failure."""
 _OTHER_KEY = r"(?i)doc|help|status|cancel|hook|callback|poll|queue|response|licen|terms|logo|avatar|thumb"
 _URL = r"(?i)https?://[^\s\"'<>]+"
@@ -126,7 +127,7 @@ def _values(doc: object) -> Iterator[tuple[str, object]]:
         key, value = entry
         if is_object(value):
             stack.append(
-                (name, item) for name, item in value.items() if not re.search(_ECHO_KEY, name[:_LONGEST_KEY])
+                (name, item) for name, item in value.items() if not _ECHO_KEY.search(name[:_LONGEST_KEY])
             )
         elif is_list(value):
             stack.append(zip(repeat(key), value, strict=False))
@@ -137,7 +138,7 @@ def _values(doc: object) -> Iterator[tuple[str, object]]:
 def _children(value: object) -> Iterator[object]:
     if is_object(value):
         for name, item in value.items():
-            if (is_object(item) or is_list(item)) and not re.search(_ECHO_KEY, name[:_LONGEST_KEY]):
+            if (is_object(item) or is_list(item)) and not _ECHO_KEY.search(name[:_LONGEST_KEY]):
                 yield item
     elif is_list(value):
         yield from (item for item in value if is_object(item) or is_list(item))
