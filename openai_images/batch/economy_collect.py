@@ -113,7 +113,7 @@ class Collector:
             )
         if ended.codes:
             _log.warning("the provider did not accept batch %s: %s", ended.id, "; ".join(ended.codes))
-        redaction = await asyncio.to_thread(self._redaction, missing)
+        redaction = await asyncio.to_thread(self._redaction, missing if ended.reasons else ())
         async with asyncio.TaskGroup() as group:
             for key in missing:
                 await self._slots.acquire()
