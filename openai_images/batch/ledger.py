@@ -208,9 +208,8 @@ class Ledger:
         self._open[key] = _OpenRequest(estimate, standing, "" if batch is None else batch.tag)
         if batch is not None:
             batch.keys[key] = row.get("line", 0)
-        kept_files = tuple(
-            map(StoredFile.from_row, row.get("files", ()))
-        )  # this request is for the other images
+        # The request is for the other images.
+        kept_files = tuple(map(StoredFile.from_row, row.get("files", ())))
         self.records[key] = ItemRecord(
             "unknown" if batch is None else "submitted",
             str(row.get("request", "")),

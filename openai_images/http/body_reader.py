@@ -28,7 +28,7 @@ READ_BYTES = 256 * 1024
 """Maximum bytes per read, as asyncio receives them. aiohttp may buffer three; joining them would double the memory."""
 
 _ENOUGH = 64 * 1024
-"""Bytes of a read after which more are received at a time."""
+"""Bytes of a read after which the next `recv` may be larger."""
 
 _MANY = 4
 """With more open bodies than this each receives less at a time, so that one read does not delay all the others."""
@@ -107,8 +107,8 @@ class BodyReader:
     ) -> bytes:
         """Return the next bytes, at most `nbytes`; b"" at the end.
 
-        `take` is given what comes while this waits, piece by piece, and what it refuses is returned. If the last read
-        was a small one, more is gathered for up to `delay` seconds.
+        `take` gets the pieces that arrive during the wait; the first one that it refuses is returned. After a small
+        read, arriving data is gathered for up to `delay` seconds.
         """
         chunk = self._content.read_nowait(nbytes)
         self.waited = not chunk
@@ -124,7 +124,7 @@ class BodyReader:
 
     @property
     def is_large(self) -> bool:
-        """Whether it holds images so large that the memory of earlier ones is worth keeping for them."""
+        """Whether the body is so large that its memory is kept for the next one."""
         return self._content.total_bytes > _LARGE
 
     @property

@@ -18,11 +18,8 @@ _MAX_WAIT, _MIN_SPAN = 60.0, 0.005  # seconds between requests: more is a pause,
 _MIN_PROOF, _RECENT_REQUESTS = 0.1, 64  # seconds, as requests differ in their time to the server
 _KEPT = 0.5  # factor of earlier counts at each rejection
 _ROUNDED = 0.5  # seconds that a wait of whole seconds is too long on average
-_FIRST_DOUBLING, _DOUBLINGS_PER_WAIT, _SLOWER = (
-    0.2,
-    8,
-    16.0,
-)  # seconds; factor of a rejection that growth explains
+_FIRST_DOUBLING, _DOUBLINGS_PER_WAIT = 0.2, 8  # seconds of the fastest growth, and its share of a wait
+_SLOWER = 16.0  # factor of a rejection that growth explains
 _LONGEST, _LONGEST_REQUESTS = 45.0, 30  # seconds or requests, the longer: then a rate that held doubles
 _DOUBLINGS_PER_REQUEST, _MAX_DOUBLINGS = 1.5, 60.0
 _SLACK = 0.25  # images after a wait: growth must exceed the estimate by this before it explains a rejection
