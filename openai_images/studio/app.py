@@ -1,7 +1,8 @@
 """`Studio`: the aiohttp.web app of the page.
 
 Invariants: a request is in the history before it is sent; its call is finished and stored even if the tab is closed;
-only an explicit cancel closes it. Partial images are in memory for a limited time; paid images are in the folder.
+only an explicit cancel closes it; one that comes before the form keeps it from being sent. Partial images are in memory
+for a limited time; paid images are in the folder.
 Must not: answer before `Access` has checked the request; show or keep the key.
 """
 
@@ -11,6 +12,7 @@ import asyncio
 import io
 import json
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
@@ -40,6 +42,8 @@ _PAGE: Final = {
 _MOST_BYTES: Final = 512 * 1024 * 1024
 """Maximum bytes of a request; 16 images of 50 MB would be more, but do not occur in practice."""
 _MOST_SOURCES: Final = 16
+_MOST_CANCELLED: Final = 100
+"""Generations that were cancelled before their form was read."""
 _PAGE_LENGTH: Final = 60
 _THUMBNAIL_EDGE: Final = 480
 _IMMUTABLE: Final = {
@@ -67,6 +71,7 @@ class Studio:
         self._settings = settings
         self._access = Access()
         self._running: dict[str, RecordedStream] = {}
+        self._cancelled = deque[str](maxlen=_MOST_CANCELLED)
         self._partials = PictureStore(max_bytes=128 * 1024 * 1024, url_prefix="/partials/")
         self._thumbnails = asyncio.Semaphore(2)
 
@@ -171,6 +176,10 @@ class Studio:
             return _refuse(str(error))
         except OSError as error:
             return _refuse(f"the folder cannot be written, so nothing was sent: {error.strerror or error}")
+        if record_id in self._cancelled:
+            with suppress(OSError):  # after a restart it counts as unknown
+                await self._history.end(record_id, status="cancelled", maybe_billed=False)
+            return _refuse("cancelled before it was sent")
         recorded = self._running[record_id] = RecordedStream(stream, self._client, self._history, record_id)
         recorded.on_end = lambda: self._running.pop(record_id, None)
         # A relay uses only `edited`, `result`, the events and `aclose`, which a RecordedStream has.
@@ -189,9 +198,12 @@ class Studio:
         return self._client.stream_edit(order.prompt, image=[folder / name for name in sources], **params)
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        stream = self._running.get(request.match_info["id"])
-        if stream is not None:
+        record_id = request.match_info["id"]
+        if stream := self._running.get(record_id):
             await stream.cancel()
+        elif RECORD_ID.fullmatch(record_id) and self._history.get(record_id) is None:
+            self._cancelled.append(record_id)
+            return web.json_response({})
         return await self._get_record(request)
 
     async def _get_file(self, request: web.Request) -> web.Response:

@@ -185,6 +185,18 @@ async def test_cancel_closes_the_call(browser: Browser, upstream: LocalImagesSer
     assert "event: error" in (await task)[1]
 
 
+async def test_a_cancel_before_the_generation(browser: Browser, upstream: LocalImagesServer) -> None:
+    """While the form is still uploaded, for example: nothing is sent, and nothing is billed."""
+    status, text = await browser.post(f"/api/cancel/{ID.format(1)}", b"")
+    assert (status, json.loads(text)) == (200, {})
+    assert "cancelled before it was sent" in (await browser.post("/api/generate", order()))[1]
+    (record,) = await browser.records()
+    assert (record["status"], record["maybe_billed"], record["prompt"]) == ("cancelled", False, "an otter")
+    assert "image_generation.completed" in (await browser.post("/api/generate", order(2)))[1]
+    assert upstream.posts == 1
+    assert (await browser.post("/api/cancel/nonsense", b""))[0] == 404
+
+
 async def test_a_failure_is_kept(browser: Browser, upstream: LocalImagesServer) -> None:
     """With the server's reason, and whether it may be billed."""
     upstream.script("moderation_mid_stream")

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from PIL import Image as Pillow
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from openai_images import ImagesClient, RetryPolicy
 from openai_images.server import LocalImagesServer
@@ -148,9 +148,31 @@ async def test_cancel(page: Page, address: str, upstream: LocalImagesServer) -> 
     await open_studio(page, address)
     await page.fill("#prompt", "an otter")
     await page.get_by_role("button", name="Generate").click()
+    await expect(page.locator("figure .tag")).to_have_text("Preview 1")
     await page.get_by_role("button", name="Cancel").click()
     await expect(page.locator("#stage [role=alert]")).to_contain_text("may still be billed")
     await upstream.wait_disconnected()
+
+
+async def test_cancel_during_the_upload(page: Page, address: str, upstream: LocalImagesServer) -> None:
+    """The studio does not know the generation yet: it is never sent."""
+    cancelled = asyncio.Event()
+
+    async def upload(route: Route) -> None:
+        await cancelled.wait()
+        await route.continue_()
+
+    await page.route("**/api/generate", upload)
+    await open_studio(page, address)
+    await page.fill("#prompt", "an otter")
+    await page.get_by_role("button", name="Generate").click()
+    async with page.expect_response("**/api/cancel/*"):
+        await page.get_by_role("button", name="Cancel").click()
+    cancelled.set()
+    await expect(page.locator("#stage [role=alert]")).to_have_text(
+        "Cancelled before it was sent. It is not billed."
+    )
+    assert upstream.posts == 0
 
 
 async def test_the_history_survives_a_restart(
