@@ -60,7 +60,7 @@ def nested_answer(doc: object) -> tuple[dict[str, Any], list[Image]] | None:
         value = queue.popleft()
         if is_object(value) and (images := list(islice(codec.structure_images(value), MAX_FOUND + 1))):
             return value, images
-        queue.extend(islice(_children(value), MAX_VALUES))
+        queue.extend(_children(value))
     return None
 
 
@@ -133,8 +133,10 @@ def _values(doc: object) -> Iterator[tuple[str, object]]:
         if entry is None:
             break
         key, value = entry
+        if _has_word(key, _ECHO_KEY):
+            continue
         if is_object(value):
-            stack.append((name, item) for name, item in value.items() if not _has_word(name, _ECHO_KEY))
+            stack.append(iter(value.items()))
         elif is_list(value):
             stack.append(zip(repeat(key), value, strict=False))
         else:
@@ -143,11 +145,11 @@ def _values(doc: object) -> Iterator[tuple[str, object]]:
 
 def _children(value: object) -> Iterator[object]:
     if is_object(value):
-        for name, item in value.items():
+        for name, item in islice(value.items(), MAX_VALUES):
             if (is_object(item) or is_list(item)) and not _has_word(name, _ECHO_KEY):
                 yield item
     elif is_list(value):
-        yield from (item for item in value if is_object(item) or is_list(item))
+        yield from (item for item in islice(value, MAX_VALUES) if is_object(item) or is_list(item))
 
 
 def _may_hold_image(key: str, text: str) -> bool:

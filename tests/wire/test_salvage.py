@@ -303,9 +303,16 @@ def test_many_documents_take_bounded_work() -> None:
     assert calls(lambda: reading(JSON)(many)) <= 2 * calls(lambda: reading(JSON)(few))
 
 
-def test_only_so_many_values_are_looked_at() -> None:
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda count: [[{}] for _ in range(count)],
+        lambda count: {f"error {number}": 1 for number in range(count)},
+    ],
+)
+def test_only_so_many_values_are_looked_at(rows: Callable[[int], object]) -> None:
     """Four megabytes of nothing hold two million."""
-    few, more = ({"rows": [[{}] for _ in range(number)]} for number in (salvage.MAX_VALUES, 120_000))
+    few, more = ({"rows": rows(number)} for number in (salvage.MAX_VALUES, 120_000))
     for look in (salvage.nested_answer, salvage.find_images, salvage.find_urls):
         assert calls(lambda: look(more)) <= 1.2 * calls(lambda: look(few))  # noqa: B023  called at once
 
