@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from openai_images import errors
+from openai_images.models.image import Image
 from openai_images.wire import codec, salvage
 from openai_images.wire.error_mapping import MAX_DAMAGED, MAX_ERRORS
 from openai_images.wire.json_decoder import MAX_IMAGES
@@ -331,6 +332,15 @@ def test_long_keys_cost_no_time() -> None:
     looked = [list(salvage.find_images(doc)), list(salvage.find_urls(doc))]
     assert looked == [[], []]
     assert list(salvage.find_urls({key + "error": {"url": "https://host/a.png"}}))
+
+
+def test_only_so_many_texts_are_read_as_svg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes far longer than to look at another value; images in base64 after them are found."""
+    read: list[object] = []
+    monkeypatch.setattr(salvage, "_svg", read.append)
+    image = Image.from_bytes(gif("A"))
+    assert salvage.find_images([*["<svg>"] * 2000, image]) == [image]
+    assert len(read) == 100
 
 
 def test_keys_of_any_length_cost_little_more_than_short_ones() -> None:
