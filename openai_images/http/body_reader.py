@@ -86,6 +86,8 @@ class BodyReader:
         """Add this body to `open_bodies` until it is closed."""
         self._response = response
         self._content = lighten(response.content)
+        # A few compressed kilobytes may hold megabytes, and only what waits in the body's buffer pauses unpacking.
+        self._is_compressed = "Content-Encoding" in response.headers
         self._open_bodies = open_bodies
         open_bodies.add(self)
         self.waited = False
@@ -115,10 +117,11 @@ class BodyReader:
         if not chunk:
             if self._response.connection is not None and self._transport is not None:
                 self._before_wait(self._transport, delay)
-            if take is not None and self._gathering is not None and type(self._content) is LightContent:
-                chunk = await self._content.read_rest(nbytes, take, self._gathering)
+            content, gathering = self._content, self._gathering
+            if take is None or gathering is None or self._is_compressed or type(content) is not LightContent:
+                chunk = await content.read(nbytes)
             else:
-                chunk = await self._content.read(nbytes)
+                chunk = await content.read_rest(nbytes, take, gathering)
         self._nbytes = len(chunk)
         return chunk
 

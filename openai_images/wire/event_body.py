@@ -9,7 +9,6 @@ Must not: guess what an unknown event means.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -149,13 +148,12 @@ class EventStreamBody:
 
     def _document(self, scanner: JSONImageDecoder, name: str, text: str) -> Any:
         """Return the event's JSON, or its text if it has none and no image is lost. Raises `DecodeError`."""
+        scanner.discard()
         try:
+            if text.startswith("{") and scanner.failure is None:
+                return scanner.documents()[0]  # other text may follow
             return scanner.finish()
         except DecodeError:
-            scanner.discard()
-            if text.startswith("{") and scanner.failure is None:
-                with suppress(DecodeError):  # complete JSON, followed by other text
-                    return scanner.documents()[0]
             is_partial = name.endswith(".partial_image")
             if name.endswith(_FINISHED) or (text.startswith("{") and not is_partial):
                 raise

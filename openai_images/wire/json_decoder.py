@@ -86,6 +86,7 @@ class JSONImageDecoder:
         self.failure: DecodeError | None = None  # of an image that is not base64: `finish` raises it
         self._open_image: _OpenImage | None = None
         self._images: list[Image | None] = []
+        self._docs: list[Any] | None = None  # parsed by `is_complete`
         self.is_cut = False
 
     @property
@@ -124,6 +125,8 @@ class JSONImageDecoder:
         return self._documents(strict=False)
 
     def _documents(self, *, strict: bool) -> list[Any]:
+        if self._docs is not None:
+            return self._docs
         if has_too_many_values(self._envelope):
             raise DecodeError(TOO_LARGE)
         in_string = self._state is not JSONImageDecoder._outside_strings
@@ -145,9 +148,9 @@ class JSONImageDecoder:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the document is closed, so that `finish` would return it."""
+        """Whether the document is closed, so that `finish` would return it; nothing may be fed after that."""
         try:
-            self.finish()
+            self._docs = [self.finish()]
         except DecodeError:
             return False
         return True

@@ -1,19 +1,26 @@
 """The cheaper body gives the bytes that aiohttp's own gives, resumes what was paused, and is used where it is known."""
 
 import asyncio
+import base64
+import itertools
 import random
+import zlib
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import pytest
 
+from openai_images import Timing
 from openai_images.http import body_reader
 from openai_images.http.body_reader import BodyReader, OpenBodies
 from openai_images.http.gathering import Gathering
 from openai_images.http.light_content import LightContent
+from openai_images.wire.base64_decoder import MemorySink
 from tests.helpers.clients import client_of, stream
-from tests.helpers.raw_server import LAST_CHUNK, RawServer, chunk, chunked
+from tests.helpers.leaks import until
+from tests.helpers.raw_server import LAST_CHUNK, RawServer, chunk, chunked, reply
+from tests.helpers.tiny_images import png
 from tests.http.test_read_delay import HEAD, IMAGE, TAIL, TEXT
 
 LIMIT = 1000
@@ -47,7 +54,7 @@ def body(cls: type[aiohttp.StreamReader] = aiohttp.StreamReader) -> tuple[Any, P
 
 def reader_of(content: Any) -> BodyReader:
     """What reads it."""
-    response: Any = SimpleNamespace(content=content, connection=None, close=lambda: None)
+    response: Any = SimpleNamespace(content=content, headers={}, connection=None, close=lambda: None)
     return BodyReader(response, OpenBodies())
 
 
@@ -222,6 +229,43 @@ async def test_bodies_are_light_and_connections_kept(monkeypatch: pytest.MonkeyP
     assert used == [LightContent] * 3
 
 
+async def test_one_callback_does_not_inflate_a_whole_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some kilobytes of gzip may be many megabytes of an image: between two parts of them, other tasks run."""
+    turns, written = 0, dict[int, int]()
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    original = MemorySink.write
+
+    def write(self: MemorySink, data: bytes) -> None:
+        written[turns] = written.get(turns, 0) + len(data)
+        original(self, data)
+
+    monkeypatch.setattr(MemorySink, "write", write)
+    image = png(bytes(8_000_000))
+    text = HEAD + base64.b64encode(image) + TAIL
+    packer = zlib.compressobj(wbits=31)
+    start = packer.compress(text[:6000]) + packer.flush(zlib.Z_SYNC_FLUSH)
+    rest = packer.compress(text[6000:]) + packer.flush()
+    head = reply(start, "Content-Encoding: gzip", kind="text/event-stream", length=len(start) + len(rest))
+    gate = asyncio.Event()
+    timing = Timing(
+        monotonic=itertools.count(0.0, 0.01).__next__
+    )  # each read takes long, so tasks change after each
+    async with RawServer([head, gate, rest]) as server, client_of(server, timing=timing) as client:
+        task = asyncio.create_task(stream(client))
+        await until(lambda: bool(written))
+        counter = asyncio.create_task(count_turns())
+        gate.set()
+        assert (await task).image.data == image
+        counter.cancel()
+    assert max(written.values()) < 1024 * 1024
+
+
 class Transport:
     """A connection of asyncio's; `is_tls` gives it a layer of TLS."""
 
@@ -242,7 +286,7 @@ def opened(transport: Any, readers: OpenBodies) -> tuple[BodyReader, Any]:
     """A body on this connection, and what feeds it."""
     content, _ = body()
     response: Any = SimpleNamespace(
-        content=content, connection=SimpleNamespace(transport=transport), close=lambda: None
+        content=content, headers={}, connection=SimpleNamespace(transport=transport), close=lambda: None
     )
     return BodyReader(response, readers), content
 

@@ -233,7 +233,7 @@ async def test_a_transport_is_touched_with_care(how: str) -> None:
         loop=asyncio.get_running_loop(),
     )
     connection = None if how == "released" else SimpleNamespace(transport=transport)
-    response: Any = SimpleNamespace(content=content, connection=connection, close=lambda: None)
+    response: Any = SimpleNamespace(content=content, headers={}, connection=connection, close=lambda: None)
     reader = BodyReader(response, OpenBodies())
     content.feed_data(b"first")
     assert await reader.read() == b"first"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import tracemalloc
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 
 from openai_images._util.json import MAX_VALUES
 from openai_images.errors import DecodeError, ResponseTooLargeError
+from openai_images.wire import json_text
 from openai_images.wire.json_decoder import MAX_IMAGES, JSONImageDecoder
 from openai_images.wire.json_text import MAX_DEPTH
-from tests.helpers.reading import JSON, reading
+from tests.helpers.reading import EVENT_STREAM, JSON, reading
 from tests.helpers.tiny_images import gif
 
 
@@ -47,6 +49,33 @@ def test_a_number_with_more_digits_than_python_reads_is_a_float() -> None:
     )
     doc = scanner.finish()
     assert (doc["seed"], doc["n"], doc["b64_json"].data) == (math.inf, [-math.inf], gif("A"))
+
+
+def test_the_time_for_a_long_number_is_not_quadratic() -> None:
+    """Not even in a program that lets Python read numbers of any length."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        doc = scanned(b'{"seed":' + b"9" * 4000 + b"}").finish()
+    finally:
+        sys.set_int_max_str_digits(before)
+    assert doc == {"seed": math.inf}
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"x\n\n", b"\n"])
+def test_an_event_is_parsed_once(end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever comes after it: each time takes as long as it is large."""
+    starts: list[int] = []
+    original = json_text._decode_at
+
+    def decode_at(text: str, start: int) -> tuple[Any, int]:
+        starts.append(start)
+        return original(text, start)
+
+    monkeypatch.setattr(json_text, "_decode_at", decode_at)
+    body = b'event: image_generation.completed\ndata: {"b64_json":"R0lGODlhQQABAAAAADs="}' + end
+    assert reading(EVENT_STREAM)([body]).result.image.data == gif("A")
+    assert starts.count(0) == 1
 
 
 @pytest.mark.parametrize(
@@ -113,7 +142,7 @@ def test_values_without_number_are_refused(value: str) -> None:
     """More small values than the loop can look at in a moment; an image beside them is kept."""
     values = value * (MAX_VALUES // value.count(",") + 1)
     scanner = scanned(f'{{"b64_json":"R0lGODlhQQABAAAAADs=","a":[{values}1]}}'.encode())
-    with pytest.raises(DecodeError, match="has over 100,000 values"):
+    with pytest.raises(DecodeError, match=f"has over {MAX_VALUES:,} values"):
         scanner.finish()
     assert [picture.data for picture in scanner.images] == [gif("A")]
 

@@ -3,12 +3,14 @@
 import base64
 import json
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from openai_images import errors
+from openai_images.models.image import Image
 from openai_images.wire import codec, salvage
 from openai_images.wire.error_mapping import MAX_DAMAGED, MAX_ERRORS
 from openai_images.wire.json_decoder import MAX_IMAGES
@@ -302,9 +304,16 @@ def test_many_documents_take_bounded_work() -> None:
     assert calls(lambda: reading(JSON)(many)) <= 2 * calls(lambda: reading(JSON)(few))
 
 
-def test_only_so_many_values_are_looked_at() -> None:
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda count: [[{}] for _ in range(count)],
+        lambda count: {f"error {number}": 1 for number in range(count)},
+    ],
+)
+def test_only_so_many_values_are_looked_at(rows: Callable[[int], object]) -> None:
     """Four megabytes of nothing hold two million."""
-    few, more = ({"rows": [[{}] for _ in range(number)]} for number in (salvage.MAX_VALUES, 120_000))
+    few, more = ({"rows": rows(number)} for number in (salvage.MAX_VALUES, 120_000))
     for look in (salvage.nested_answer, salvage.find_images, salvage.find_urls):
         assert calls(lambda: look(more)) <= 1.2 * calls(lambda: look(few))  # noqa: B023  called at once
 
@@ -323,3 +332,25 @@ def test_long_keys_cost_no_time() -> None:
     looked = [list(salvage.find_images(doc)), list(salvage.find_urls(doc))]
     assert looked == [[], []]
     assert list(salvage.find_urls({key + "error": {"url": "https://host/a.png"}}))
+
+
+def test_only_so_many_texts_are_read_as_svg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes far longer than to look at another value; images in base64 after them are found."""
+    read: list[object] = []
+    monkeypatch.setattr(salvage, "_svg", read.append)
+    image = Image.from_bytes(gif("A"))
+    assert salvage.find_images([*["<svg>"] * 2000, image]) == [image]
+    assert len(read) == 100
+
+
+def test_keys_of_any_length_cost_little_more_than_short_ones() -> None:
+    """A server may send thousands of them: searching for a pattern in each took 13 times as long."""
+
+    def seconds(length: int) -> float:
+        doc = {f"{number:0{length}}": "https://host/" for number in range(3000)}
+        begun = time.process_time()
+        assert salvage.nested_answer(doc) is None
+        assert salvage.find_images(doc) == salvage.find_urls(doc) == []
+        return time.process_time() - begun
+
+    assert min(seconds(200) for _ in range(5)) < 4 * min(seconds(8) for _ in range(5))
