@@ -171,7 +171,10 @@ class ItemRunner(CallObserver):
             images = [image if is_remote(image) else next(local) for image in result.images]
             result = with_images(result, images)
             if urls:
-                await self._recorder.record("away", fields, stored)
+                with suppress(
+                    OSError
+                ):  # it has stopped the batch: only this run knows the URLs, and downloads them
+                    await self._recorder.record("away", fields, stored)
             else:
                 await self._recorder.finish(result, fields, stored)
         finally:
