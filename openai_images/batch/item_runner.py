@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
-from typing import Literal, NoReturn
+from typing import Literal
 
 from attrs import evolve, frozen
 
@@ -82,7 +82,8 @@ class ItemRunner(CallObserver):
             raise
         except OSError:  # of the journal, before anything was sent
             await run_to_completion(self._abandon())
-            self._exit_without_outcome()
+            self._observer.on_wait()  # raises, as the batch is stopped, unless it may have been billed
+            raise
         except BaseException:
             await run_to_completion(self._abandon())
             raise
@@ -118,8 +119,10 @@ class ItemRunner(CallObserver):
         self._may_have_run = False
         if isinstance(error, RateLimitError):
             self._run.breaker.record_success()
-        await self._recorder.record("refused", error_fields(error))
-        await self._observer.on_not_executed(error)
+        try:
+            await self._recorder.record("refused", error_fields(error))
+        finally:
+            await self._observer.on_not_executed(error)
 
     def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
         """Forward the retry."""
@@ -139,7 +142,8 @@ class ItemRunner(CallObserver):
                 has_response = isinstance(error, APIStatusError)
                 if not breaker.record_failure(is_probe=is_probe, has_response=has_response):
                     self._run.halt(error)
-                    self._exit_without_outcome()
+                    self._observer.on_wait()  # as above
+                    raise
             except BaseException:
                 self._release_breaker(is_probe, has_response=False)
                 raise
@@ -206,7 +210,7 @@ class ItemRunner(CallObserver):
             if stops_batch(error):
                 await self._observer.on_not_executed(error)
                 self._run.halt(error)
-                self._exit_without_outcome()
+                self._observer.on_wait()
             return
         try:
             stored = await self._store_images(verdict.images)
@@ -232,10 +236,6 @@ class ItemRunner(CallObserver):
                     await self._recorder.record("unknown" if unknown else "refused", fields)
         finally:
             self._run.budget.settle(self._work.reservation, None, ran=self._may_have_run)
-
-    def _exit_without_outcome(self) -> NoReturn:
-        self._observer.on_wait()  # raises, as the batch is stopped
-        raise AssertionError
 
 
 @frozen

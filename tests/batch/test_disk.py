@@ -159,6 +159,24 @@ async def test_no_room_for_the_row_behind(client: ImagesClient, server: LocalIma
     assert (again.plan.adopted, again.summary.done, server.posts) == (("00002",), 4, 4)
 
 
+async def test_no_room_for_the_row_of_a_refusal(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """A row that cannot be written cancels no request in flight: its image is paid for."""
+
+    class Full(FailingDisk):
+        def about_to(self, operation: str, path: Path, args: tuple[object, ...]) -> None:
+            if operation == "write" and isinstance(args[0], bytes) and b'"refused"' in args[0]:
+                server.release()
+                raise OSError(errno.ENOSPC, FULL)
+            super().about_to(operation, path, args)
+
+    server.script("stall", "overloaded_503_retry_after:1")
+    ran = await run(client, many(4), out, disk=Full(lambda *_: False), concurrency=2)
+    assert isinstance(ran.error, BatchFolderError)
+    assert (len(ran.done), ran.failed, ran.summary.unknown, server.posts) == (1, {}, 1, 2)
+
+
 async def test_no_room_for_anything(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
     """Neither image nor row: the image is elsewhere, the message says where, and it can be put where it belongs."""
     disk = full_for_rows("sent")
