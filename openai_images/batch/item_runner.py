@@ -35,6 +35,7 @@ from openai_images.errors import (
     ConfigurationError,
     DownloadError,
     ImagesError,
+    OutcomeUnknownError,
     PartialResultError,
     RateLimitError,
     RequestInvalidError,
@@ -49,6 +50,7 @@ _MAX_DELAYS = 8
 """How often one item may get a retryable error, after the client's retries each time: the item may be the cause."""
 
 _RUN_ENDED = "the run ended before its response"
+_NO_BUDGET = "its last attempt may have been billed, and the budget does not allow another one"
 
 
 class ItemRunner(CallObserver):
@@ -100,8 +102,9 @@ class ItemRunner(CallObserver):
     async def before_send(self, attempt: int) -> None:
         """Write the `sent` row before the first byte is sent."""
         if self._may_have_run:  # `retry_unknown` of the client sends it again
+            if not self._run.budget.repeat(self._work.reservation):
+                raise OutcomeUnknownError(_NO_BUDGET)
             self._is_unknown = True
-            self._run.budget.repeat(self._work.reservation)
         self._recorder.is_open, self._may_have_run = True, False
         fields = {
             "stem": self._work.stem,
