@@ -59,8 +59,10 @@ class _Batch:
     succeeded: set[str] = field(factory=set[str])
     strange: int = 0
     """Lines that are unreadable, or belong to no request of this folder."""
+    is_last: bool = False
+    """Whether this is the last time that its files are read."""
     is_unread: bool = False
-    """Whether a file could not be read."""
+    """Whether a file could not be read, or its last line is incomplete."""
     start: int = 0
     """The offset in bytes at which the download of the current file started."""
     position: int = 0
@@ -94,7 +96,7 @@ class Collector:
 
         With `is_last`, items without a line are recorded as unknown. Raises `ImagesError` if its files cannot be read.
         """
-        batch = _Batch(submitted, {custom_id_of(key): key for key in submitted.keys})
+        batch = _Batch(submitted, {custom_id_of(key): key for key in submitted.keys}, is_last=is_last)
         await self._read_files(ended, batch)
         if self._is_stopping():
             return True
@@ -197,7 +199,10 @@ class Collector:
         if self._is_stopping():
             return False
         for line in reader.finish():
-            await self._take(line, batch.start + reader.nbytes, batch, group)
+            if line.is_torn and not batch.is_last:  # the file may be complete the next time
+                batch.is_unread = True
+            else:
+                await self._take(line, batch.start + reader.nbytes, batch, group)
         return True
 
     async def _take(self, line: OutputLine, end: int, batch: _Batch, group: asyncio.TaskGroup) -> None:

@@ -83,7 +83,7 @@ async def test_ids_that_come_back_changed_prove_nothing(
 
 
 @pytest.mark.parametrize("counts", [True, False])
-@pytest.mark.parametrize("fault", ["file 404", "file id", "empty file"])
+@pytest.mark.parametrize("fault", ["file 404", "file id", "empty file", "torn file"])
 async def test_answers_that_come_late(
     fault: str, counts: bool, client: ImagesClient, provider: BatchProvider, out: Path
 ) -> None:
@@ -109,6 +109,8 @@ async def test_answers_that_come_late(
         provider.looking = looking
     elif fault == "empty file":
         provider.reading = once(lambda: web.Response(body=b""))
+    elif fault == "torn file":
+        provider.reading = once(lambda: web.Response(body=provider.files["file-1"][:-60]))
     else:
         provider.reading = once(lambda: status(404))
     ran = await run(client, many(3), out, economy=True)
@@ -133,6 +135,18 @@ async def test_answers_that_never_come(
     assert HOUR <= time.skipped - start < HOUR + 60
     assert provider.calls.count("content") < 12
     assert any("lines are missing" in str(reason) for reason in reasons)
+
+
+async def test_a_file_that_stays_torn(
+    client: ImagesClient, provider: BatchProvider, time: FakeTime, out: Path
+) -> None:
+    """After an hour, the complete image of its last line is kept."""
+    provider.reading = lambda _: web.Response(body=provider.files["file-1"][:-200])
+    start = time.skipped
+    ran = await run(client, many(2, n=2), out, economy=True)
+    assert HOUR <= time.skipped - start < HOUR + 60
+    assert (ran.error, ran.summary.done, ran.summary.unknown, ran.summary.incomplete) == (None, 1, 1, 1)
+    assert pictures(out) == ["00001-0.png", "00002-0.png", "00002-1.png"]
 
 
 @pytest.mark.usefixtures("three_each")
