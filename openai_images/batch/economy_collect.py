@@ -57,6 +57,8 @@ class _Batch:
     submitted: SubmittedBatch
     keys: dict[str, str]
     succeeded: set[str] = field(factory=set[str])
+    errors: dict[str, ImagesError] = field(factory=dict[str, ImagesError])
+    """The errors of lines without images, which count if no other line has a result."""
     strange: int = 0
     """Lines that are unreadable, or belong to no request of this folder."""
     is_last: bool = False
@@ -141,6 +143,8 @@ class Collector:
             try:
                 for file_id in ended.files:
                     await self._read_file(file_id, batch, group)
+                for name in () if self._is_stopping() else batch.keys.keys() & batch.errors.keys():
+                    await self._start_record(name, batch.errors[name], {}, batch, group)
             except ImagesError as error:
                 failure = error
         if failure is not None:
@@ -222,8 +226,20 @@ class Collector:
             batch.too_large, answer = answer, None
         if key is None or answer is None or key not in batch.submitted.keys:
             discard(sinks)
-            return
-        del batch.keys[name]
+        elif isinstance(answer, ImagesError) and not sinks:
+            batch.errors.setdefault(name, answer)
+        else:
+            await self._start_record(name, answer, sinks, batch, group)
+
+    async def _start_record(
+        self,
+        name: str,
+        answer: ImageResult | ImagesError,
+        sinks: dict[Path, FileSink],
+        batch: _Batch,
+        group: asyncio.TaskGroup,
+    ) -> None:
+        key = batch.keys.pop(name)
         await self._slots.acquire()
         group.create_task(self._record(key, answer, sinks))
 

@@ -26,7 +26,15 @@ from openai_images import (
     ResponseTooLargeError,
 )
 from openai_images.batch import economy_submit
-from tests.helpers.batch_provider import USAGE, Answer, BatchProvider, answer, as_it_should, replied
+from tests.helpers.batch_provider import (
+    USAGE,
+    Answer,
+    BatchProvider,
+    answer,
+    as_it_should,
+    replied,
+    unanswered,
+)
 from tests.helpers.batch_runs import MODEL, many, pictures, rows, run, states
 from tests.helpers.clients import B64, PNG, FakeTime, client_of
 from tests.helpers.crashing_filesystem import HastyDisk
@@ -116,6 +124,27 @@ async def test_answers_that_come_late(
     ran = await run(client, many(3), out, economy=True)
     assert (ran.error, ran.summary.done) == (None, 3)
     assert states(out, "00001") == ["sent", "done"]
+
+
+@pytest.mark.parametrize("first", [lambda line: replied(line, {}, 500), unanswered])
+async def test_an_error_before_the_images(
+    first: Callable[[dict[str, Any]], dict[str, Any]],
+    client: ImagesClient,
+    provider: BatchProvider,
+    out: Path,
+) -> None:
+    """The images of a request count, whatever other lines say of it: they are paid for."""
+    real_end = provider.end
+
+    def end(batch: dict[str, Any], status: str) -> None:
+        real_end(batch, status)
+        lines = provider.files[batch["output_file_id"]].splitlines(keepends=True)
+        errors = [json.dumps(first(json.loads(line))).encode() + b"\n" for line in lines[:2]]
+        provider.files[batch["output_file_id"]] = b"".join((*errors, *lines))
+
+    provider.end = end  # type: ignore[method-assign]
+    ran = await run(client, many(3), out, economy=True)
+    assert (ran.error, ran.failed, ran.summary.done) == (None, {}, 3)
 
 
 async def test_answers_that_never_come(
