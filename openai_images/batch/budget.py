@@ -135,9 +135,15 @@ class Budget:
         if of.worst and cost > of.worst:
             self._overruns[of.kind] = max(cost / of.worst, self._overruns.get(of.kind, _ZERO))
 
-    def repeat(self, reservation: Reservation) -> None:
-        """Spend the worst cost of an attempt that may have been billed; the request stays in flight."""
+    def repeat(self, reservation: Reservation) -> bool:
+        """Spend the worst cost of an attempt that may have been billed; the request stays in flight.
+
+        Return False, and spend nothing, if another attempt does not fit.
+        """
+        if not self._fits(reservation.cost):
+            return False
         self._spend(reservation.cost, None)
+        return True
 
     def release(self, reservation: Reservation) -> None:
         """Free the reservation of a request that was not executed. Raises ValueError if it is not in flight."""

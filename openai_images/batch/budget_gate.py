@@ -55,10 +55,9 @@ class BudgetGate:
             self.budget.release(reservation)
         self._freed.set()
 
-    def repeat(self, reservation: Reservation | None) -> None:
-        """Count an attempt that may have been billed; the request is sent again."""
-        if reservation is not None:
-            self.budget.repeat(reservation)
+    def repeat(self, reservation: Reservation | None) -> bool:
+        """Count an attempt that may have been billed, and return True, if the request may be sent again."""
+        return reservation is None or self.budget.repeat(reservation)
 
     def _explain(self, cost: RequestCost) -> None:
         assumption = self.budget.assumption(cost)

@@ -57,10 +57,14 @@ class _Batch:
     submitted: SubmittedBatch
     keys: dict[str, str]
     succeeded: set[str] = field(factory=set[str])
+    errors: dict[str, ImagesError] = field(factory=dict[str, ImagesError])
+    """The errors of lines without images, which count if no other line has a result."""
     strange: int = 0
     """Lines that are unreadable, or belong to no request of this folder."""
+    is_last: bool = False
+    """Whether this is the last time that its files are read."""
     is_unread: bool = False
-    """Whether a file could not be read."""
+    """Whether a file could not be read, or its last line is incomplete."""
     start: int = 0
     """The offset in bytes at which the download of the current file started."""
     position: int = 0
@@ -94,7 +98,7 @@ class Collector:
 
         With `is_last`, items without a line are recorded as unknown. Raises `ImagesError` if its files cannot be read.
         """
-        batch = _Batch(submitted, {custom_id_of(key): key for key in submitted.keys})
+        batch = _Batch(submitted, {custom_id_of(key): key for key in submitted.keys}, is_last=is_last)
         await self._read_files(ended, batch)
         if self._is_stopping():
             return True
@@ -139,6 +143,8 @@ class Collector:
             try:
                 for file_id in ended.files:
                     await self._read_file(file_id, batch, group)
+                for name in () if self._is_stopping() else batch.keys.keys() & batch.errors.keys():
+                    await self._start_record(name, batch.errors[name], {}, batch, group)
             except ImagesError as error:
                 failure = error
         if failure is not None:
@@ -197,7 +203,10 @@ class Collector:
         if self._is_stopping():
             return False
         for line in reader.finish():
-            await self._take(line, batch.start + reader.nbytes, batch, group)
+            if line.is_torn and not batch.is_last:  # the file may be complete the next time
+                batch.is_unread = True
+            else:
+                await self._take(line, batch.start + reader.nbytes, batch, group)
         return True
 
     async def _take(self, line: OutputLine, end: int, batch: _Batch, group: asyncio.TaskGroup) -> None:
@@ -217,8 +226,20 @@ class Collector:
             batch.too_large, answer = answer, None
         if key is None or answer is None or key not in batch.submitted.keys:
             discard(sinks)
-            return
-        del batch.keys[name]
+        elif isinstance(answer, ImagesError) and not sinks:
+            batch.errors.setdefault(name, answer)
+        else:
+            await self._start_record(name, answer, sinks, batch, group)
+
+    async def _start_record(
+        self,
+        name: str,
+        answer: ImageResult | ImagesError,
+        sinks: dict[Path, FileSink],
+        batch: _Batch,
+        group: asyncio.TaskGroup,
+    ) -> None:
+        key = batch.keys.pop(name)
         await self._slots.acquire()
         group.create_task(self._record(key, answer, sinks))
 

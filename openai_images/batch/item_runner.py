@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
-from typing import Literal, NoReturn
+from typing import Literal
 
 from attrs import evolve, frozen
 
@@ -35,6 +35,7 @@ from openai_images.errors import (
     ConfigurationError,
     DownloadError,
     ImagesError,
+    OutcomeUnknownError,
     PartialResultError,
     RateLimitError,
     RequestInvalidError,
@@ -49,6 +50,7 @@ _MAX_DELAYS = 8
 """How often one item may get a retryable error, after the client's retries each time: the item may be the cause."""
 
 _RUN_ENDED = "the run ended before its response"
+_NO_BUDGET = "its last attempt may have been billed, and the budget does not allow another one"
 
 
 class ItemRunner(CallObserver):
@@ -82,7 +84,8 @@ class ItemRunner(CallObserver):
             raise
         except OSError:  # of the journal, before anything was sent
             await run_to_completion(self._abandon())
-            self._exit_without_outcome()
+            self._observer.on_wait()  # raises, as the batch is stopped, unless it may have been billed
+            raise
         except BaseException:
             await run_to_completion(self._abandon())
             raise
@@ -99,8 +102,9 @@ class ItemRunner(CallObserver):
     async def before_send(self, attempt: int) -> None:
         """Write the `sent` row before the first byte is sent."""
         if self._may_have_run:  # `retry_unknown` of the client sends it again
+            if not self._run.budget.repeat(self._work.reservation):
+                raise OutcomeUnknownError(_NO_BUDGET)
             self._is_unknown = True
-            self._run.budget.repeat(self._work.reservation)
         self._recorder.is_open, self._may_have_run = True, False
         fields = {
             "stem": self._work.stem,
@@ -118,8 +122,10 @@ class ItemRunner(CallObserver):
         self._may_have_run = False
         if isinstance(error, RateLimitError):
             self._run.breaker.record_success()
-        await self._recorder.record("refused", error_fields(error))
-        await self._observer.on_not_executed(error)
+        try:
+            await self._recorder.record("refused", error_fields(error))
+        finally:
+            await self._observer.on_not_executed(error)
 
     def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
         """Forward the retry."""
@@ -139,7 +145,8 @@ class ItemRunner(CallObserver):
                 has_response = isinstance(error, APIStatusError)
                 if not breaker.record_failure(is_probe=is_probe, has_response=has_response):
                     self._run.halt(error)
-                    self._exit_without_outcome()
+                    self._observer.on_wait()  # as above
+                    raise
             except BaseException:
                 self._release_breaker(is_probe, has_response=False)
                 raise
@@ -171,7 +178,10 @@ class ItemRunner(CallObserver):
             images = [image if is_remote(image) else next(local) for image in result.images]
             result = with_images(result, images)
             if urls:
-                await self._recorder.record("away", fields, stored)
+                with suppress(
+                    OSError
+                ):  # it has stopped the batch: only this run knows the URLs, and downloads them
+                    await self._recorder.record("away", fields, stored)
             else:
                 await self._recorder.finish(result, fields, stored)
         finally:
@@ -203,7 +213,7 @@ class ItemRunner(CallObserver):
             if stops_batch(error):
                 await self._observer.on_not_executed(error)
                 self._run.halt(error)
-                self._exit_without_outcome()
+                self._observer.on_wait()
             return
         try:
             stored = await self._store_images(verdict.images)
@@ -229,10 +239,6 @@ class ItemRunner(CallObserver):
                     await self._recorder.record("unknown" if unknown else "refused", fields)
         finally:
             self._run.budget.settle(self._work.reservation, None, ran=self._may_have_run)
-
-    def _exit_without_outcome(self) -> NoReturn:
-        self._observer.on_wait()  # raises, as the batch is stopped
-        raise AssertionError
 
 
 @frozen

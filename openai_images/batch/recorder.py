@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import evolve
@@ -59,10 +60,11 @@ class ItemRecorder:
         except ImageNotStoredError as error:
             run.halt(error)
             fields = error_fields(error)
-            if urls:
-                await self.record("away", {**fields, "urls": urls})
-            elif not self.is_repeatable:
-                await self.record("unknown", fields)
+            with suppress(OSError):  # a disk that is full for both: the error has the images
+                if urls:
+                    await self.record("away", {**fields, "urls": urls})
+                elif not self.is_repeatable:
+                    await self.record("unknown", fields)
             raise
         if stored.error is not None:
             run.halt(stored.error, stored.images)
@@ -152,13 +154,14 @@ async def _fetch_available(result: ImageResult, caller: Caller) -> tuple[ImageRe
         return await caller.fetch(result), None
     except DownloadError as error:
         response: ImageResult = error.response
-        msg = (
-            f"{error.reason}; it is paid for, and the journal has its URL: run the batch again to download it"
-        )
-        explained = DownloadError(
-            msg, urls=error.urls, response=response, status_code=error.status_code, reason=error.reason
-        )
-        return response, explained
+        return response, error
+
+
+def _with_advice(error: DownloadError) -> DownloadError:
+    msg = f"{error.reason}; it is paid for, and the journal has its URL: run the batch again to download it"
+    return DownloadError(
+        msg, urls=error.urls, response=error.response, status_code=error.status_code, reason=error.reason
+    )
 
 
 async def _store_fetched(
@@ -175,8 +178,12 @@ async def _store_fetched(
     all_stored = StoredImages(stored_now.images, (*stored.files, *stored_now.files))
     if error is not None:
         urls = [new.url for _, new in pairs if is_remote(new)]
-        await recorder.record("away", {**error_fields(error), "urls": urls}, all_stored)
-        raise error
+        advised = _with_advice(error)
+        try:
+            await recorder.record("away", {**error_fields(advised), "urls": urls}, all_stored)
+        except OSError:  # it has stopped the batch, and only the error has the URLs
+            raise error from None
+        raise advised
     local = iter(stored_now.images)
     result = evolve(fetched, images=tuple(next(local) if is_remote(old) else old for old, _ in pairs))
     await recorder.finish(result, {}, all_stored)

@@ -43,11 +43,15 @@ _SHOWN = 300
 
 
 class OutputLine(NamedTuple):
-    """The result or the error of one request; `custom_id` is "" if it cannot be read."""
+    """The result or the error of one request; `custom_id` is "" if it cannot be read.
+
+    A line `is_torn` if it is not complete JSON.
+    """
 
     custom_id: str
     result: ImageResult | None = None
     error: ImagesError | None = None
+    is_torn: bool = False
 
 
 class OutputReader:
@@ -138,7 +142,8 @@ class OutputReader:
         except (DecodeError, ResponseTooLargeError) as error:
             scanner.discard()
             found = _CUSTOM_ID.search(scanner.text)
-            yield OutputLine("" if found is None else found[1], error=_with_images(error, scanner))
+            name, is_torn = "" if found is None else found[1], isinstance(error, DecodeError)
+            yield OutputLine(name, error=_with_images(error, scanner), is_torn=is_torn)
         else:
             yield self._read(doc["custom_id"], doc, scanner)
 

@@ -146,12 +146,14 @@ class Job:
     ) -> Job:
         """Return the job of a run with the settings of this client. Raises `ConfigurationError`.
 
-        Each of the `processes` gets its part of the configured limits, unless they are shared.
+        Each of the `processes` gets its part of the configured limits, unless they are shared. With a budget, which
+        only the driver knows, workers repeat no request that may have been billed.
         """
         spec = ClientSpec.from_client(client)
+        retry = evolve(spec.retry, retry_unknown=spec.retry.retry_unknown and options.budget is None)
         return cls(
             out=out,
-            client=evolve(spec, limits=divide_limits(spec.limits, processes)),
+            client=evolve(spec, retry=retry, limits=divide_limits(spec.limits, processes)),
             options=evolve(options, budget=None, thumbnail=None, note=""),
             in_flight=in_flight,
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from openai_images import (
     Batch,
@@ -19,10 +20,11 @@ from openai_images import (
     ImagesError,
     Limits,
     Prices,
+    RetryPolicy,
 )
 from openai_images.server import AnsweredRequest, LocalImagesServer
 from tests.helpers.batch_runs import rows
-from tests.helpers.clients import PNG
+from tests.helpers.clients import PNG, client_of
 
 # gpt-image-2 in low quality at 1024x1024: 196 tokens of output at $30 for a million; the prompt's at $5.
 OUTPUT_USD = Decimal(196) * 30 / 1_000_000
@@ -145,6 +147,23 @@ async def test_a_budget_holds_whatever_comes_back(
     assert summary.done == billing.pictures
     if "missing_fields" in faults:
         assert summary.unpriced > 0
+
+
+@pytest.mark.parametrize("more", [{}, {"n": 12}], ids=["one request", "several requests"])
+async def test_a_budget_holds_for_attempts_that_are_repeated(
+    server: LocalImagesServer, client: ImagesClient, billing: Billing, tmp_path: Path, more: dict[str, int]
+) -> None:
+    """Each attempt that may have been billed counts, and none is repeated that does not fit."""
+    server.always("reset_after_body")
+    server.requests.clear()
+    retry = RetryPolicy(retry_unknown=True, max_retries=5)
+    given = [evolve(item, request=evolve(item.request, **more)) for item in items()]
+    budget = billing.unit * 40 + billing.unit / 2
+    async with client_of(server, retry=retry, limits=Limits(concurrency=AT_ONCE)) as repeating:
+        summary = await run(repeating, tmp_path, budget, given, max_identical_failures=None)
+    sent = sum(request.json.get("n", 1) for request in server.requests)
+    assert 20 < sent <= 40
+    assert (summary.reason, summary.done) == ("budget", 0)
 
 
 def auto_items(count: int, **params: Any) -> list[BatchItem]:

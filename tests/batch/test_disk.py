@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from openai_images import BatchFolderError, ImagesClient, Succeeded
+from openai_images import BatchFolderError, DownloadError, ImagesClient, Succeeded
 from openai_images.batch.image_files import ImageNotStoredError
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import items_of, many, pictures, posts, rows, run, states
@@ -159,6 +159,24 @@ async def test_no_room_for_the_row_behind(client: ImagesClient, server: LocalIma
     assert (again.plan.adopted, again.summary.done, server.posts) == (("00002",), 4, 4)
 
 
+async def test_no_room_for_the_row_of_a_refusal(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """A row that cannot be written cancels no request in flight: its image is paid for."""
+
+    class Full(FailingDisk):
+        def about_to(self, operation: str, path: Path, args: tuple[object, ...]) -> None:
+            if operation == "write" and isinstance(args[0], bytes) and b'"refused"' in args[0]:
+                server.release()
+                raise OSError(errno.ENOSPC, FULL)
+            super().about_to(operation, path, args)
+
+    server.script("stall", "overloaded_503_retry_after:1")
+    ran = await run(client, many(4), out, disk=Full(lambda *_: False), concurrency=2)
+    assert isinstance(ran.error, BatchFolderError)
+    assert (len(ran.done), ran.failed, ran.summary.unknown, server.posts) == (1, {}, 1, 2)
+
+
 async def test_no_room_for_anything(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
     """Neither image nor row: the image is elsewhere, the message says where, and it can be put where it belongs."""
     disk = full_for_rows("sent")
@@ -172,6 +190,44 @@ async def test_no_room_for_anything(client: ImagesClient, server: LocalImagesSer
     Path(saved).rename(out / "images" / Path(saved).name)
     assert (await run(client, many(1), out)).plan.adopted == ("00001",)
     assert server.posts == 1
+
+
+async def test_no_room_for_image_and_row(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
+    """An image that fits nowhere is in the exception, although the row that says so fits nowhere, either."""
+    disk = full_for_rows("sent")
+    disk.fails = lambda operation, _: operation in ("create", "write") and len(server.requests) > 0
+    ran = await run(client, many(2), out, disk=disk, concurrency=1)
+    error = ran.failed["00001"]
+    assert isinstance(error, ImageNotStoredError)
+    assert [image.data for image in error.images] == [PNG]
+    assert isinstance(ran.error, BatchFolderError)
+    assert (states(out, "00001"), ran.summary.unknown, server.posts) == (["sent"], 1, 1)
+
+
+async def test_no_room_for_urls(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:
+    """An image whose URL cannot be written down is downloaded nevertheless, as only this run knows the URL."""
+    server.reset(picture_links="absolute")
+    ran = await run(client, many(4), out, disk=full_for_rows("away"), concurrency=1)
+    assert (ran.done, len(server.downloads)) == (["00001"], 2)
+    assert isinstance(ran.failed["00002"], OSError)
+    assert isinstance(ran.error, BatchFolderError)
+    assert pictures(out) == ["00001.png", "00002.png"]
+    again = await run(client, many(4), out)
+    assert (again.plan.adopted, again.summary.done, server.posts) == (("00002",), 4, 4)
+
+
+async def test_no_room_for_urls_and_no_download(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """If the download fails, too, the exception has the URL, and can be given to `client.download`."""
+    server.reset(picture_links="absolute")
+    server.script("download_ok", "download_404")
+    ran = await run(client, many(4), out, disk=full_for_rows("away"), concurrency=1)
+    error = ran.failed["00002"]
+    assert isinstance(error, DownloadError)
+    assert isinstance(ran.error, BatchFolderError)
+    result = await client.download(error.response)
+    assert (result.image.data, ran.summary.unknown, server.posts) == (PNG, 1, 2)
 
 
 async def test_a_journal_that_cannot_be_mended(

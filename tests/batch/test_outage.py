@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from openai_images import APIConnectionError, Batch, BatchOptions, ImagesClient, RetryPolicy, Timing
+from openai_images import (
+    APIConnectionError,
+    Batch,
+    BatchOptions,
+    Failed,
+    ImagesClient,
+    RetryPolicy,
+    Timing,
+)
 from openai_images.batch.caller import CircuitBreaker
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import many, posts, rows, run, states
@@ -91,6 +99,29 @@ async def test_away_for_too_long(out: Path) -> None:
     )
     assert 300 <= sum(time.slept) <= 300 + 60 + 3 * 8
     assert [row for row in rows(out) if row["state"] == "failed"] == []
+
+
+async def test_gone_after_a_lost_response(out: Path) -> None:
+    """An item whose first attempt may have been billed has an outcome when the server stays away."""
+    time, port = Away(), free_port()
+    options = BatchOptions(concurrency=1, max_outage=0)
+    retry = RetryPolicy(retry_unknown=True)
+    async with RawServer(["close"], port=port) as server, client_at(port, time, retry=retry) as client:
+        time.at = 0
+
+        async def leave() -> None:
+            server._server.close()
+            await server._server.wait_closed()
+
+        time.then = leave
+        async with Batch(client, many(3), out, options=options) as batch:
+            outcome = await anext(batch)
+            with pytest.raises(APIConnectionError, match="the server stayed unreachable"):
+                await anext(batch)
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, APIConnectionError)
+    assert outcome.error.maybe_billed
+    assert (batch.summary.unknown, batch.summary.not_started, server.posts) == (1, 2, 1)
 
 
 async def test_never_there(out: Path) -> None:

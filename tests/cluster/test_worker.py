@@ -5,12 +5,21 @@ import errno
 import json
 import pickle
 import threading
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from openai_images import BatchItem, BatchOptions, ConfigurationError, Image, ImagesClient, Limits
+from openai_images import (
+    BatchItem,
+    BatchOptions,
+    ConfigurationError,
+    Image,
+    ImagesClient,
+    Limits,
+    RetryPolicy,
+)
 from openai_images.batch.filesystem import Disk
 from openai_images.batch.items import resolve_items
 from openai_images.batch.run_state import WorkItem
@@ -63,6 +72,18 @@ async def test_items_are_done(client: ImagesClient, server: LocalImagesServer, o
         assert row["rows"] == record
         assert (out / record[-1]["files"][0]["name"]).exists()
         assert record[-1]["files"][0]["name"] == f"images/{item.key}-{item.id[:12]}.png"
+
+
+async def test_a_budget_allows_no_repeated_attempts(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """Workers do not know the budget: they do not repeat what may have been billed."""
+    server.always("reset_after_body")
+    repeating = client.with_options(retry=RetryPolicy(retry_unknown=True, max_retries=1))
+    await run_items(job_of(repeating, out / "without"), specs(many(1)))
+    assert server.posts == 2
+    await run_items(job_of(repeating, out / "with", budget=Decimal(1)), specs(many(1)))
+    assert server.posts == 3
 
 
 async def test_an_engine_may_run_items_twice(

@@ -26,7 +26,15 @@ from openai_images import (
     ResponseTooLargeError,
 )
 from openai_images.batch import economy_submit
-from tests.helpers.batch_provider import USAGE, Answer, BatchProvider, answer, as_it_should, replied
+from tests.helpers.batch_provider import (
+    USAGE,
+    Answer,
+    BatchProvider,
+    answer,
+    as_it_should,
+    replied,
+    unanswered,
+)
 from tests.helpers.batch_runs import MODEL, many, pictures, rows, run, states
 from tests.helpers.clients import B64, PNG, FakeTime, client_of
 from tests.helpers.crashing_filesystem import HastyDisk
@@ -83,7 +91,7 @@ async def test_ids_that_come_back_changed_prove_nothing(
 
 
 @pytest.mark.parametrize("counts", [True, False])
-@pytest.mark.parametrize("fault", ["file 404", "file id", "empty file"])
+@pytest.mark.parametrize("fault", ["file 404", "file id", "empty file", "torn file"])
 async def test_answers_that_come_late(
     fault: str, counts: bool, client: ImagesClient, provider: BatchProvider, out: Path
 ) -> None:
@@ -109,11 +117,34 @@ async def test_answers_that_come_late(
         provider.looking = looking
     elif fault == "empty file":
         provider.reading = once(lambda: web.Response(body=b""))
+    elif fault == "torn file":
+        provider.reading = once(lambda: web.Response(body=provider.files["file-1"][:-60]))
     else:
         provider.reading = once(lambda: status(404))
     ran = await run(client, many(3), out, economy=True)
     assert (ran.error, ran.summary.done) == (None, 3)
     assert states(out, "00001") == ["sent", "done"]
+
+
+@pytest.mark.parametrize("first", [lambda line: replied(line, {}, 500), unanswered])
+async def test_an_error_before_the_images(
+    first: Callable[[dict[str, Any]], dict[str, Any]],
+    client: ImagesClient,
+    provider: BatchProvider,
+    out: Path,
+) -> None:
+    """The images of a request count, whatever other lines say of it: they are paid for."""
+    real_end = provider.end
+
+    def end(batch: dict[str, Any], status: str) -> None:
+        real_end(batch, status)
+        lines = provider.files[batch["output_file_id"]].splitlines(keepends=True)
+        errors = [json.dumps(first(json.loads(line))).encode() + b"\n" for line in lines[:2]]
+        provider.files[batch["output_file_id"]] = b"".join((*errors, *lines))
+
+    provider.end = end  # type: ignore[method-assign]
+    ran = await run(client, many(3), out, economy=True)
+    assert (ran.error, ran.failed, ran.summary.done) == (None, {}, 3)
 
 
 async def test_answers_that_never_come(
@@ -133,6 +164,18 @@ async def test_answers_that_never_come(
     assert HOUR <= time.skipped - start < HOUR + 60
     assert provider.calls.count("content") < 12
     assert any("lines are missing" in str(reason) for reason in reasons)
+
+
+async def test_a_file_that_stays_torn(
+    client: ImagesClient, provider: BatchProvider, time: FakeTime, out: Path
+) -> None:
+    """After an hour, the complete image of its last line is kept."""
+    provider.reading = lambda _: web.Response(body=provider.files["file-1"][:-200])
+    start = time.skipped
+    ran = await run(client, many(2, n=2), out, economy=True)
+    assert HOUR <= time.skipped - start < HOUR + 60
+    assert (ran.error, ran.summary.done, ran.summary.unknown, ran.summary.incomplete) == (None, 1, 1, 1)
+    assert pictures(out) == ["00001-0.png", "00002-0.png", "00002-1.png"]
 
 
 @pytest.mark.usefixtures("three_each")
