@@ -58,6 +58,10 @@ async def _studio(options: StudioOptions, console: Console) -> int:
             return await _serve(Studio(client, history, settings), history, options, console)
     finally:
         history.close()
+        if count := history.unwritten_count:
+            console.print_note(
+                f"not written to {options.out}, and no longer kept: {plural(count, 'paid image')}"
+            )
 
 
 async def _serve(studio: Studio, history: History, options: StudioOptions, console: Console) -> int:
