@@ -42,8 +42,9 @@ def test_it_prints_its_address_and_stops_on_ctrl_c(empty_folder: Path) -> None:
     assert (empty_folder / "images" / "history.jsonl").exists()
 
 
-def test_ctrl_c_waits_for_what_is_paid_for(empty_folder: Path) -> None:
-    """The generation in flight is finished and stored, without a browser."""
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_stopping_waits_for_what_is_paid_for(empty_folder: Path, name: str) -> None:
+    """Ctrl-C, `kill`, a closed terminal: the generation in flight is finished and stored, without a browser."""
     order = {"prompt": "an otter", "params": {"model": "gpt-image-2", "size": "1024x1024"}}
     parts = {"id": "20261129-080000-00000001", "order": json.dumps(order)}
     head = '--b\r\nContent-Disposition: form-data; name="'
@@ -53,8 +54,8 @@ def test_ctrl_c_waits_for_what_is_paid_for(empty_folder: Path) -> None:
         environment = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.api_key}
         browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
+            for variable, value in environment.items():
+                patch.setenv(variable, value)
             with started("studio", "--no-open", "--out", "images") as running:
                 assert running.stdout is not None
                 url = running.stdout.readline().strip()
@@ -66,7 +67,7 @@ def test_ctrl_c_waits_for_what_is_paid_for(empty_folder: Path) -> None:
                     stream.readline()
                     while not server.posts:
                         time.sleep(0.001)
-                    running.send_signal(signal.SIGINT)
+                    running.send_signal(getattr(signal, name))
                     wait_for(running.stderr, "waiting for 1 generation that may be billed")
                 server.release()
                 running.communicate(timeout=20)
@@ -75,6 +76,19 @@ def test_ctrl_c_waits_for_what_is_paid_for(empty_folder: Path) -> None:
     (record,) = history.page(None, 9)
     history.close()
     assert (record["status"], len(record["images"])) == ("done", 1)
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_its_address_is_printed_anyway() -> None:
+    """On stderr if stdout is full."""
+    with (
+        Path("/dev/full").open("w") as full,
+        started("studio", "--local", "--no-open", stdout=full) as running,
+    ):
+        wait_for(running.stderr, "/?token=")
+        wait_for(running.stderr, "0 generations")
+        running.send_signal(signal.SIGTERM)
+        running.communicate(timeout=20)
 
 
 def test_it_opens_the_browser(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
