@@ -75,7 +75,7 @@ async def _serve_until_stopped(
     studio: Studio, history: History, options: StudioOptions, console: Console
 ) -> int:
     stopped, task = asyncio.Event(), asyncio.current_task()
-    interrupts = InterruptHandler(stopped.set, lambda: task and task.cancel())
+    interrupts = InterruptHandler(stopped.set, _cancel_all)
     try:
         with interrupts:
             await _serve(studio, history, options, console, stopped)
@@ -88,6 +88,13 @@ async def _serve_until_stopped(
         task.uncancel()
     report_error(console, _stopped_report())
     return INTERRUPTED
+
+
+def _cancel_all() -> None:
+    for (
+        task
+    ) in asyncio.all_tasks():  # a generation that is cancelled has no end in the journal: it is unknown
+        task.cancel()
 
 
 async def _serve(
