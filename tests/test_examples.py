@@ -113,6 +113,7 @@ async def test_a_web_app(name: str, folder: Path, images_env: LocalImagesServer,
         await page.fill("input", "an otter")
         await page.click("text=Generate")
         await page.wait_for_function(SHOWN, arg="partial")
+        await page.click("text=Generate")  # a double click is one order
         images_env.release()
         await page.wait_for_function(SHOWN, arg="")
         await page.wait_for_selector("text=Stop", state="hidden")

@@ -8,11 +8,8 @@ Must not: send anything twice unless an option allows it.
 from __future__ import annotations
 
 import asyncio
-import signal
-import threading
-from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 from openai_images import Batch, BatchPlan, ImagesClient, ImagesError
 from openai_images.cli import error_report
@@ -30,6 +27,7 @@ from openai_images.cli.batch_report import BatchReporter, RunSummary
 from openai_images.cli.console import Console, Streams, plural, wait_writable
 from openai_images.cli.diagnostics import diagnostics_to
 from openai_images.cli.error_report import ErrorReport
+from openai_images.cli.interrupts import InterruptHandler
 from openai_images.cli.options import offline_client, open_client
 
 if TYPE_CHECKING:  # only --dask needs it
@@ -206,39 +204,3 @@ class BatchCommand:
             self._console.print_message(run_summary.warning, "magenta")
         self.reporter.print_record(run_summary.record)
         return run_summary.exit_code
-
-
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-
-
-class InterruptHandler:
-    """Calls `stop` in the event loop on the first signal and `abandon` on the second; Python handles the third."""
-
-    def __init__(self, stop: Callable[[], object], abandon: Callable[[], object]) -> None:
-        self._steps = (stop, abandon)
-        self._loop = asyncio.get_running_loop()
-        self._previous: dict[signal.Signals, Any] = {}
-        self.count = 0
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
-                # A signal that the parent process ignores (nohup) stays ignored; None: not a Python handler.
-                if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._previous[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._restore()
-
-    def _on_signal(self, *_: object) -> None:
-        self.count += 1
-        if self.count == len(self._steps):
-            self._restore()
-        # A handler may run between any two instructions, so the loop calls the step.
-        self._loop.call_soon_threadsafe(self._steps[self.count - 1])
-
-    def _restore(self) -> None:
-        while self._previous:
-            number, handler = self._previous.popitem()
-            signal.signal(number, handler)

@@ -1,7 +1,7 @@
 """`openai-images studio`: the page for a browser, served on loopback until Ctrl-C.
 
-Invariants: the address is printed on stdout, once, with its token; Ctrl-C waits for paid generations, a second one does
-not; both exit with 130. The key stays in this process.
+Invariants: the address is printed on stdout, once, with its token; Ctrl-C, SIGTERM or a closed terminal waits for paid
+generations, a second one does not; both exit with 130. The key stays in this process.
 Must not: listen on an address that is not loopback.
 """
 
@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from openai_images.cli.console import DEFAULT_MODEL, Console, Streams, plural
-from openai_images.cli.error_report import ErrorReport, report_error, run_command, write_error_report
+from openai_images.cli.error_report import (
+    INTERRUPTED,
+    ErrorReport,
+    report_error,
+    run_command,
+    write_error_report,
+)
+from openai_images.cli.interrupts import InterruptHandler
 from openai_images.cli.options import CallOptions, open_client
 
 if TYPE_CHECKING:
@@ -39,7 +46,7 @@ def run_studio(options: StudioOptions, streams: Streams) -> int:
     return run_command(
         console,
         lambda: _studio(options, console),
-        lambda: ErrorReport(error_type="Interrupted", message="stopped", advice=_CLOSED),
+        _stopped_report,
     )
 
 
@@ -55,38 +62,69 @@ async def _studio(options: StudioOptions, console: Console) -> int:
         async with open_client(options, console, lambda: None, pace=_PACE) as client:
             model = options.request_params()["model"]
             settings = StudioSettings(model=model or DEFAULT_MODEL, local=options.local)
-            return await _serve(Studio(client, history, settings), history, options, console)
+            return await _serve_until_stopped(Studio(client, history, settings), history, options, console)
     finally:
         history.close()
-
-
-async def _serve(studio: Studio, history: History, options: StudioOptions, console: Console) -> int:
-    try:
-        async with studio.serve(options.port) as url:
-            console.print_result(url)
+        if count := history.unwritten_count:
             console.print_note(
-                f"{plural(len(history), 'generation')} in {options.out}; the address works once, in one browser; "
-                "Ctrl-C stops it"
+                f"not written to {options.out}, and no longer kept: {plural(count, 'paid image')}"
             )
-            if options.is_open:
-                await asyncio.to_thread(_open_browser, url)
-            await asyncio.Event().wait()
+
+
+async def _serve_until_stopped(
+    studio: Studio, history: History, options: StudioOptions, console: Console
+) -> int:
+    stopped, task = asyncio.Event(), asyncio.current_task()
+    interrupts = InterruptHandler(stopped.set, _cancel_all)
+    try:
+        with interrupts:
+            await _serve(studio, history, options, console, stopped)
     except OSError as error:
         report_error(console, _port_report(options.port, error))
         return 2
-    finally:
-        if count := studio.running_count:
-            console.print_note(
-                f"waiting for {plural(count, 'generation')} that may be billed; Ctrl-C again stops now"
-            )
-        await studio.finish()
-    return 0
+    except asyncio.CancelledError:
+        if interrupts.count < 2 or task is None:
+            raise
+        task.uncancel()
+    report_error(console, _stopped_report())
+    return INTERRUPTED
+
+
+def _cancel_all() -> None:
+    for (
+        task
+    ) in asyncio.all_tasks():  # a generation that is cancelled has no end in the journal: it is unknown
+        task.cancel()
+
+
+async def _serve(
+    studio: Studio, history: History, options: StudioOptions, console: Console, stopped: asyncio.Event
+) -> None:
+    async with studio.serve(options.port) as url:
+        if not console.print_result(url):
+            console.print_message(url)
+        console.print_note(
+            f"{plural(len(history), 'generation')} in {options.out}; the address works once, in one browser; "
+            "Ctrl-C stops it"
+        )
+        if options.is_open:
+            await asyncio.to_thread(_open_browser, url)
+        await stopped.wait()
+    if count := studio.running_count:
+        console.print_note(
+            f"waiting for {plural(count, 'generation')} that may be billed; Ctrl-C again stops now"
+        )
+    await studio.finish()
 
 
 def _open_browser(url: str) -> None:
     import webbrowser
 
     webbrowser.open(url)
+
+
+def _stopped_report() -> ErrorReport:
+    return ErrorReport(error_type="Interrupted", message="stopped", advice=_CLOSED)
 
 
 def _port_report(port: int, error: OSError) -> ErrorReport:

@@ -60,7 +60,7 @@ class Access:
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             if (refusal := self._refuse(request)) is not None:
                 return web.Response(status=refusal[0], text=refusal[1])
-            if request.path == "/" and "token" in request.query:
+            if request.path == "/" and "token" in request.query and request.method == "GET":
                 return self._exchange(request)
             if not self._has_cookie(request):
                 return web.Response(status=401, text=_USED)

@@ -71,6 +71,7 @@ class Studio:
         self._settings = settings
         self._access = Access()
         self._running: dict[str, RecordedStream] = {}
+        self._preparing: set[str] = set()
         self._cancelled = deque[str](maxlen=_MOST_CANCELLED)
         self._partials = PictureStore(max_bytes=128 * 1024 * 1024, url_prefix="/partials/")
         self._thumbnails = asyncio.Semaphore(2)
@@ -145,37 +146,27 @@ class Studio:
         return web.json_response(description)
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
-        form = await request.post()
-        record_id, text = form.get("id"), form.get("order")
+        try:
+            form = await request.post()
+        except web.HTTPRequestEntityTooLarge:
+            return _refuse(f"the images have more than {_MOST_BYTES // 1024**2} MB together")
+        record_id = form.get("id")
         if (
             not isinstance(record_id, str)
             or not RECORD_ID.fullmatch(record_id)
             or self._history.get(record_id)
+            or record_id in self._preparing
         ):
             return _refuse("this generation exists already, or has no id")
+        self._preparing.add(record_id)
         try:
-            order = Order.read(_json(text if isinstance(text, str) else ""))
-            images, mask = _images(form)
-            sources = [await self._history.add_source(data) for data in images]
-            mask_name = None if mask is None else await self._history.add_source(mask)
-            stream = self._stream(order, sources, mask_name)
-            estimate = order.describe(self._client, local=self._settings.local)["estimate"]
-            await self._history.begin(
-                {
-                    "id": record_id,
-                    "at": self._settings.now(),
-                    "prompt": order.prompt,
-                    "params": dict(order.params),
-                    "sources": sources,
-                    "mask": mask_name,
-                    "local": self._settings.local,
-                    "estimate": None if sources else estimate,
-                }
-            )
+            stream = await self._prepare(record_id, form)
         except (OrderError, ImagesError) as error:
             return _refuse(str(error))
         except OSError as error:
             return _refuse(f"the folder cannot be written, so nothing was sent: {error.strerror or error}")
+        finally:
+            self._preparing.discard(record_id)
         if record_id in self._cancelled:
             with suppress(OSError):  # after a restart it counts as unknown
                 await self._history.end(record_id, status="cancelled", maybe_billed=False)
@@ -186,6 +177,32 @@ class Studio:
         return await send_stream(
             request, cast("ImageStream", recorded), pictures=self._partials, on_disconnect="finish"
         )
+
+    async def _prepare(self, record_id: str, form: MultiMapping[Any]) -> ImageStream:
+        """Store the images of a form and record it as sent. Raises `OrderError`, `ImagesError` and OSError."""
+        text = form.get("order")
+        order = Order.read(_json(text if isinstance(text, str) else ""))
+        images, mask = _images(form)
+        sources = [await self._add_source(field) for field in images]
+        mask_name = None if mask is None else await self._add_source(mask)
+        stream = self._stream(order, sources, mask_name)
+        estimate = order.describe(self._client, local=self._settings.local)["estimate"]
+        await self._history.begin(
+            {
+                "id": record_id,
+                "at": self._settings.now(),
+                "prompt": order.prompt,
+                "params": dict(order.params),
+                "sources": sources,
+                "mask": mask_name,
+                "local": self._settings.local,
+                "estimate": None if sources else estimate,
+            }
+        )
+        return stream
+
+    async def _add_source(self, field: web.FileField) -> str:
+        return await self._history.add_source(await asyncio.to_thread(field.file.read))
 
     def _stream(self, order: Order, sources: list[str], mask: str | None) -> ImageStream:
         params: dict[str, Any] = dict(order.params)
@@ -211,7 +228,7 @@ class Studio:
         if not FILE_NAME.fullmatch(name):
             raise web.HTTPNotFound
         try:
-            data = await asyncio.to_thread((self._history.folder / name).read_bytes)
+            data = await asyncio.to_thread(self._history.read_file, name)
         except OSError:
             raise web.HTTPNotFound from None
         media_type = MEDIA_TYPES.get(name[name.rindex(".") :], "application/octet-stream")
@@ -233,7 +250,7 @@ class Studio:
         with suppress(OSError):
             return path.read_bytes()
         try:
-            picture = Image.from_bytes((self._history.folder / name).read_bytes()).open()
+            picture = Image.from_bytes(self._history.read_file(name)).open()
             picture.draft("RGB", (_THUMBNAIL_EDGE, _THUMBNAIL_EDGE))
             picture.thumbnail((_THUMBNAIL_EDGE, _THUMBNAIL_EDGE))
             file = io.BytesIO()
@@ -261,19 +278,14 @@ def _json(text: str) -> object:
         raise OrderError("this is not JSON") from None
 
 
-def _images(form: MultiMapping[Any]) -> tuple[list[bytes], bytes | None]:
+def _images(form: MultiMapping[Any]) -> tuple[list[web.FileField], web.FileField | None]:
     """Return the images to edit, and their mask. Raises `OrderError`."""
-    images = [_bytes(field) for field in form.getall("image", [])]
-    mask = _bytes(form["mask"]) if "mask" in form else None
+    images, mask = form.getall("image", []), form.get("mask")
+    if not all(isinstance(field, web.FileField) for field in [*images, *[mask] * ("mask" in form)]):
+        raise OrderError("an image is not a file")
     if len(images) > _MOST_SOURCES or (mask is not None and not images):
         raise OrderError(f"at most {_MOST_SOURCES} images can be edited, and a mask needs one")
     return images, mask
-
-
-def _bytes(field: object) -> bytes:
-    if not isinstance(field, web.FileField):
-        raise OrderError("an image is not a file")
-    return field.file.read()
 
 
 def _refuse(message: str) -> web.Response:

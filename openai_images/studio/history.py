@@ -54,6 +54,8 @@ class History:
         path = self.folder / "history.jsonl"
         self._journal: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         self._write_lock = threading.Lock()
+        self._source_lock = threading.Lock()
+        self._unwritten: dict[str, tuple[bytes, Record]] = {}
         try:
             _lock(self._journal, self.folder)
             self._records: dict[str, Record] = {}
@@ -86,14 +88,28 @@ class History:
         self._apply({"row": "sent", **record})
 
     async def add_image(self, record_id: str, index: int, image: Image) -> None:
-        """Store a paid image. Raises OSError."""
+        """Store a paid image. After an OSError it is in memory, and `close` tries to write it again."""
         data = await image.read()
         suffix = (".damaged" if image.flaw else "") + SUFFIXES.get(image.media_type, ".bin")
         name = f"{record_id}-{index + 1}{suffix}"
-        await asyncio.to_thread(self._write_file, name, data)
         row = {"row": "image", "id": record_id, **_describe(name, index, image)}
-        self._apply(row)
-        await asyncio.to_thread(self._append, row)
+        try:
+            await asyncio.to_thread(self._store_image, name, data, row)
+        except OSError:
+            self._unwritten[name] = data, row
+            raise
+        finally:
+            self._apply(row)
+
+    def read_file(self, name: str) -> bytes:
+        """Return the bytes of an image, also of one that could not be written. Blocks. Raises OSError."""
+        data, _ = self._unwritten.get(name, (None, None))
+        return (self.folder / name).read_bytes() if data is None else data
+
+    @property
+    def unwritten_count(self) -> int:
+        """Number of paid images that are only in memory."""
+        return len(self._unwritten)
 
     async def end(self, record_id: str, **fields: Any) -> None:
         """Record the end of a generation: its `status` and other fields. Raises OSError."""
@@ -103,17 +119,29 @@ class History:
 
     async def add_source(self, data: bytes) -> str:
         """Store an image to edit, or a mask, and return its name; equal bytes have one name. Raises OSError."""
-        suffix = SUFFIXES.get(Image.from_bytes(data).media_type, ".bin")
-        name = f"source-{hashlib.sha256(data).hexdigest()[:20]}{suffix}"
-        if not (self.folder / name).exists():
-            await asyncio.to_thread(self._write_file, name, data)
-        return name
+        return await asyncio.to_thread(self._store_source, data)
 
     def close(self) -> None:
-        """Unlock the folder. Idempotent."""
+        """Write what could not be written before, and unlock the folder. Idempotent."""
+        for name, (data, row) in list(self._unwritten.items()):
+            with suppress(OSError):
+                self._store_image(name, data, row)
+                del self._unwritten[name]
         journal, self._journal = self._journal, None
         if journal is not None:
             os.close(journal)
+
+    def _store_image(self, name: str, data: bytes, row: Record) -> None:
+        self._write_file(name, data)
+        self._append(row)
+
+    def _store_source(self, data: bytes) -> str:
+        suffix = SUFFIXES.get(Image.from_bytes(data).media_type, ".bin")
+        name = f"source-{hashlib.sha256(data).hexdigest()[:20]}{suffix}"
+        with self._source_lock:  # two pages may send the same image
+            if not (self.folder / name).exists():
+                self._write_file(name, data)
+        return name
 
     def _append(self, row: Record) -> None:
         line = f"\n{json.dumps(row, separators=(',', ':'))}\n".encode()

@@ -1,4 +1,7 @@
-/** A mask brushed over an image: `brushMask(url)` resolves to a Blob (PNG of the image's own size), or null. */
+/**
+ * A mask brushed over an image: `brushMask(url)` resolves to a Blob (PNG of the image's own size), to null if nothing is
+ * painted, or to undefined if it was cancelled; it rejects if the image cannot be decoded.
+ */
 
 const COLOR = "#ff5a36";
 const $ = (id) => document.getElementById(id);
@@ -81,7 +84,7 @@ export async function brushMask(url) {
     const end = async (isUsed) => {
       $("mask-done").onclick = $("mask-cancel").onclick = dialog.onclose = null;
       dialog.close();
-      resolve(isUsed && isPainted ? await toBlob() : null);
+      resolve(isUsed ? (isPainted ? await toBlob() : null) : undefined);
     };
     $("mask-done").onclick = () => end(true);
     $("mask-cancel").onclick = () => end(false);

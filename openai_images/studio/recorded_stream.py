@@ -15,6 +15,7 @@ from attrs import evolve
 
 from openai_images import (
     CompletedImage,
+    Image,
     ImageEvent,
     ImageResult,
     ImagesClient,
@@ -81,13 +82,25 @@ class RecordedStream:
     async def _store(self, event: CompletedImage) -> CompletedImage:
         image = event.image
         if image.url and not image.nbytes:  # the server sent a URL in the image's place
-            image = await self._client.download(image)
+            try:
+                image = await self._client.download(image)
+            except ImagesError:  # the other images go on
+                self._problems.append(
+                    f"an image could not be downloaded; until it expires, it is at {image.url}"
+                )
+                return event
             event = evolve(event, image=image)
-        try:
-            await self._history.add_image(self._id, event.image_index or 0, image)
-        except OSError as error:
-            self._problems.append(f"an image could not be written: {error.strerror or error}")
+        await self._keep(event.image_index or 0, image)
         return event
+
+    async def _keep(self, index: int, image: Image) -> None:
+        try:
+            await self._history.add_image(self._id, index, image)
+        except OSError as error:
+            self._problems.append(
+                f"an image could not be written ({error.strerror or error}): save it from this page, which has it "
+                "until the studio stops"
+            )
 
     async def _fail(self, error: Exception) -> None:
         if self._is_cancelled:
@@ -99,10 +112,7 @@ class RecordedStream:
             )
             return
         for index, image in enumerate(error.damaged):
-            try:
-                await self._history.add_image(self._id, index, image)
-            except OSError as problem:
-                self._problems.append(f"a damaged image could not be written: {problem.strerror or problem}")
+            await self._keep(index, image)
         result = error.result if isinstance(error, PartialResultError) else None
         facts = {} if result is None else _facts(result)
         await self._end("failed", **facts, message=str(error), maybe_billed=error.maybe_billed)

@@ -29,11 +29,14 @@ function make(name, properties = {}, ...children) {
   return element;
 }
 
+/** Throws an error with the `status` of the response, or without one if the studio cannot be reached. */
 async function api(path, options) {
-  const response = await fetch(path, options);
-  if (response.status === 401) throw new Error("The studio was restarted: open the address that it printed.");
-  if (!response.ok) throw new Error(`The studio answered with the status ${response.status}.`);
-  return response.json();
+  const response = await fetch(path, options).catch(() => ({}));
+  if (response.ok) return response.json();
+  const { status } = response;
+  const text = status === 401 ? "The studio was restarted: open the address that it printed."
+    : status ? `The studio answered with the status ${status}.` : "The studio cannot be reached: perhaps it was stopped.";
+  throw Object.assign(new Error(text), { status });
 }
 
 const money = (text) => {
@@ -151,9 +154,9 @@ function showSources() {
     if (source.maskUrl) thumb.append(make("img", { src: source.maskUrl, className: "mask", alt: "its mask" }));
     const brush = make("button", { type: "button", textContent: source.mask ? "Change mask" : "Brush a mask" });
     brush.onclick = async () => {
-      const mask = await brushMask(source.url);
-      if (mask === null) return;
-      Object.assign(source, { mask, maskUrl: URL.createObjectURL(mask) });
+      const mask = await brushMask(source.url).catch(() => void ($("left-out").textContent = `${source.file.name} cannot be shown.`));
+      if (mask === undefined) return;
+      Object.assign(source, { mask, maskUrl: mask && URL.createObjectURL(mask) });
       showSources();
     };
     const remove = make("button", { type: "button", textContent: "Remove", attributes: { "aria-label": `Remove ${source.file.name}` } });
@@ -169,7 +172,9 @@ function showSources() {
 }
 
 async function editAgain(record, name) {
-  const blob = await (await fetch(`/files/${name}`)).blob();
+  const response = await fetch(`/files/${name}`).catch(() => ({}));
+  if (!response.ok) return void ($("left-out").textContent = `${name} cannot be loaded.`);
+  const blob = await response.blob();
   sources = [];
   addSources([new File([blob], name, { type: blob.type })]);
   $("prompt").value = "";
@@ -185,15 +190,26 @@ function newId() {
   return `${digits.slice(0, 8)}-${digits.slice(8, 14)}-${random}`;
 }
 
-async function generate(event) {
+const AGAIN_MS = 500;
+let newest = null; // the newest submit whose generation has not ended
+
+/** A submit soon after another one is a double click, or a key that is held: it is ignored. */
+async function submit(event) {
   event.preventDefault();
-  await check();
+  if (newest && event.timeStamp - newest.at < AGAIN_MS) return void (newest.at = event.timeStamp);
+  const own = (newest = { at: event.timeStamp });
+  await generate();
+  if (newest === own) newest = null;
+}
+
+async function generate() {
   if (!$("prompt").value.trim()) {
     $("problem").hidden = false;
     $("problem").textContent = "Write a prompt.";
     $("prompt").focus();
     return;
   }
+  check();
   const wanted = order();
   const id = newId();
   const form = new FormData();
@@ -218,15 +234,32 @@ async function generate(event) {
   } catch (error) {
     failure = error;
   }
+  await settle(record, failure);
+}
+
+/** Show how a generation has ended; the studio may still be at it although the connection broke. */
+async function settle(record, failure) {
+  const { id } = record;
   try {
-    const done = await api(`/api/history/${id}`);
+    const done = await api(`/api/history/${id}`).catch((error) => {
+      if (error.status !== 404) throw error;
+      return forget(record, failure);
+    });
+    if (done.status === "running") return void follow(id);
     await Promise.all(done.images.map(({ file }) => load(`/files/${file}`)));
     records.set(id, done);
-  } catch {
-    records.set(id, { ...record, status: "failed", message: failure?.message ?? "The studio cannot be reached.", maybe_billed: failure?.code !== "refused" });
+  } catch (error) {
+    records.set(id, { ...record, status: "failed", message: error.message, maybe_billed: failure?.code !== "http_status" });
   }
   previews.delete(id);
   update(id);
+}
+
+/** Keep a generation that the studio does not know from being sent later, and return its record. */
+async function forget(record, failure) {
+  const late = await api(`/api/cancel/${record.id}`, { method: "POST" });
+  const message = failure?.code ? failure.message : "The connection to the studio broke. Nothing was sent.";
+  return late.id ? late : { ...record, status: "failed", message, maybe_billed: false };
 }
 
 /** Fetch and decode an image before it is shown, so that the previous one stays until then. */
@@ -237,12 +270,17 @@ function load(src) {
 /** Poll a generation that another page, or this page before a reload, has started. */
 function follow(id) {
   setTimeout(async () => {
-    const record = await api(`/api/history/${id}`).catch(() => null);
-    if (!record) return;
+    const record = await api(`/api/history/${id}`).catch(({ message }) => ({ ...records.get(id), message }));
     records.set(id, record);
-    update(id);
     if (record.status === "running") follow(id);
+    else previews.delete(id);
+    update(id);
   }, 1500);
+}
+
+async function cancel(id) {
+  await api(`/api/cancel/${id}`, { method: "POST" }).catch(({ message }) => records.set(id, { ...records.get(id), message }));
+  update(id);
 }
 
 function update(id) {
@@ -301,7 +339,7 @@ function actions(record) {
   const row = make("p", { className: "actions" });
   const add = (text, onclick) => row.append(make("button", { type: "button", textContent: text, onclick }));
   if (record.status === "running") {
-    add("Cancel", () => api(`/api/cancel/${record.id}`, { method: "POST" }));
+    add("Cancel", () => cancel(record.id));
     row.append(make("span", { className: "soft", textContent: record.local ? "Cancel closes the call." : CANCEL_NOTE }));
     return row;
   }
@@ -453,7 +491,7 @@ async function start() {
   document.documentElement.dataset.ready = "true";
 }
 
-$("form").addEventListener("submit", generate);
+$("form").addEventListener("submit", submit);
 $("prompt").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("form").requestSubmit();
 });

@@ -1,7 +1,7 @@
 """Calls of web handlers that may outlive the browser's connection: `run_call`, and calls in the background.
 
 Invariants: a call that is to be finished is kept alive, and `wait_for_background` waits for it. `on_result` gets a
-result once; its exceptions are logged.
+result once, and is not cancelled by a disconnect; its exceptions are logged.
 Must not: import a web framework.
 """
 
@@ -107,10 +107,16 @@ async def _run(call: Awaitable[ImageResult], on_result: OnResult | None) -> Imag
         result = await call
     except PartialResultError as error:
         if error.result is not None:
-            await deliver(on_result, error.result)
+            await _deliver_all(on_result, error.result)
         raise
-    await deliver(on_result, result)
+    await _deliver_all(on_result, result)
     return result
+
+
+async def _deliver_all(on_result: OnResult | None, result: ImageResult) -> None:
+    """Call `on_result` to its end, also if the browser disconnects meanwhile."""
+    if on_result is not None:
+        await asyncio.shield(keep_running(deliver(on_result, result)))
 
 
 async def deliver(on_result: OnResult | None, result: ImageResult) -> None:

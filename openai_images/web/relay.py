@@ -2,7 +2,8 @@
 
 Invariants: an event is read only after the previous one is written, so that a relay holds one image; while the reader
 reads, bytes come at least once per heartbeat. A relay ends with the last image or with one `error` event; its end,
-`aclose` and a cancellation leave nothing open. `on_result` gets a result once, also without a browser.
+`aclose` and a cancellation leave nothing open. `on_result` gets a result once, also without a browser, and also if an
+image cannot be shown.
 Must not: cancel a call that is to be finished, or import a web framework.
 """
 
@@ -18,6 +19,7 @@ from typing import Final, Literal, Self, TypedDict
 from openai_images import (
     CompletedImage,
     ConfigurationError,
+    ImagesError,
     ImageStream,
     PartialImage,
     PartialResultError,
@@ -87,6 +89,7 @@ class Relay:
         self._unfinished: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._is_over = False
+        self._failure: bytes | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -126,22 +129,34 @@ class Relay:
         try:
             while (event := await anext(self._events, None)) is not None:
                 if not isinstance(event, UnknownEvent) and self._closing is None:
-                    return await self._encode(event)
+                    try:
+                        return await self._encode(event)
+                    except (ImagesError, OSError) as error:  # the call goes on: its images are paid for
+                        if isinstance(event, CompletedImage):
+                            self._note_failure(error)
             self._is_over = True
             await deliver(self._on_result, self._stream.result)
         except Exception as error:  # noqa: BLE001  for any exception the browser gets an error event
             self._is_over = True
-            _log.warning("a relayed call failed: %s", type(error).__name__)
+            self._note_failure(error)
             if isinstance(error, PartialResultError) and error.result is not None:
                 await deliver(self._on_result, error.result)
-            return iter((encode_error(error),))
-        return None
+        return None if self._failure is None else iter((self._failure,))
+
+    def _note_failure(self, error: Exception) -> None:
+        _log.warning("a relayed call failed: %s", type(error).__name__)
+        self._failure = encode_error(error)
 
     async def _encode(self, event: PartialImage | CompletedImage) -> Iterator[bytes]:
         edited = self._stream.edited
-        url = None if self._pictures is None else await self._pictures.put(event.image)
-        if url is not None:
-            return iter((encode_url_event(event, url, edited=edited),))
+        if self._pictures is not None:
+            try:
+                url = await self._pictures.put(event.image)
+            except OSError as error:
+                _log.warning("an image could not be stored, and is sent inline: %s", error.strerror or error)
+            else:
+                if url is not None:
+                    return iter((encode_url_event(event, url, edited=edited),))
         return encode_event(event, await event.image.read(), edited=edited)
 
     def _close(self) -> asyncio.Task[None]:

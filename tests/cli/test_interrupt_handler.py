@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openai_images.cli.batch import InterruptHandler
+from openai_images.cli.interrupts import InterruptHandler
 
 ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 

@@ -3,11 +3,13 @@
 import json
 import signal
 import socket
+import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
@@ -42,39 +44,78 @@ def test_it_prints_its_address_and_stops_on_ctrl_c(empty_folder: Path) -> None:
     assert (empty_folder / "images" / "history.jsonl").exists()
 
 
-def test_ctrl_c_waits_for_what_is_paid_for(empty_folder: Path) -> None:
-    """The generation in flight is finished and stored, without a browser."""
+@contextmanager
+def generating(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[subprocess.Popen[str], LocalImagesServer]]:
+    """Yield a studio with a generation in flight, and its server, which holds the image back."""
     order = {"prompt": "an otter", "params": {"model": "gpt-image-2", "size": "1024x1024"}}
     parts = {"id": "20261129-080000-00000001", "order": json.dumps(order)}
     head = '--b\r\nContent-Disposition: form-data; name="'
     body = "".join(f'{head}{name}"\r\n\r\n{text}\r\n' for name, text in parts.items())
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
     with LocalImagesServer.in_thread(pictures="small") as server:
         server.script("stall_between_events")
-        environment = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.api_key}
-        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            with started("studio", "--no-open", "--out", "images") as running:
-                assert running.stdout is not None
-                url = running.stdout.readline().strip()
-                browser.open(url).close()
-                origin = url.partition("/?")[0]
-                headers = {"Origin": origin, "Content-Type": "multipart/form-data; boundary=b"}
-                request = urllib.request.Request(f"{origin}/api/generate", f"{body}--b--".encode(), headers)
-                with browser.open(request) as stream:
-                    stream.readline()
-                    while not server.posts:
-                        time.sleep(0.001)
-                    running.send_signal(signal.SIGINT)
-                    wait_for(running.stderr, "waiting for 1 generation that may be billed")
-                server.release()
-                running.communicate(timeout=60)
-    assert running.returncode == 130
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+        with started("studio", "--no-open", "--out", "images") as running:
+            assert running.stdout is not None
+            url = running.stdout.readline().strip()
+            browser.open(url).close()
+            origin = url.partition("/?")[0]
+            headers = {"Origin": origin, "Content-Type": "multipart/form-data; boundary=b"}
+            request = urllib.request.Request(f"{origin}/api/generate", f"{body}--b--".encode(), headers)
+            with browser.open(request) as stream:
+                stream.readline()
+                while not server.posts:
+                    time.sleep(0.001)
+                yield running, server
+
+
+def stored() -> tuple[str, int]:
+    """Return the status of the generation and the number of its images."""
     history = History("images")
     (record,) = history.page(None, 9)
     history.close()
-    assert (record["status"], len(record["images"])) == ("done", 1)
+    return record["status"], len(record["images"])
+
+
+@pytest.mark.usefixtures("empty_folder")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_stopping_waits_for_what_is_paid_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C, `kill`, a closed terminal: the generation in flight is finished and stored, without a browser."""
+    with generating(monkeypatch) as (running, server):
+        running.send_signal(getattr(signal, name))
+        wait_for(running.stderr, "waiting for 1 generation that may be billed")
+        server.release()
+        running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert stored() == ("done", 1)
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_a_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The generation is unknown then."""
+    with generating(monkeypatch) as (running, server):
+        running.send_signal(signal.SIGINT)
+        wait_for(running.stderr, "waiting for 1 generation that may be billed")
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+        server.release()
+    assert running.returncode == 130
+    assert "others count as unknown" in err
+    assert stored() == ("unknown", 0)
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_its_address_is_printed_anyway() -> None:
+    """On stderr if stdout is full."""
+    with (
+        Path("/dev/full").open("w") as full,
+        started("studio", "--local", "--no-open", stdout=full) as running,
+    ):
+        wait_for(running.stderr, "/?token=")
+        wait_for(running.stderr, "0 generations")
+        running.send_signal(signal.SIGTERM)
+        running.communicate(timeout=60)
 
 
 def test_it_opens_the_browser(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

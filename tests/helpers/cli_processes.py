@@ -9,13 +9,13 @@ from typing import Any
 
 
 @contextmanager
-def started(*argv: str) -> Iterator[subprocess.Popen[str]]:
+def started(*argv: str, stdout: Any = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
     """The command in a process, killed at the latest when the block ends."""
     command = [sys.executable, "-m", "openai_images", *argv]
     # A shell starts its background jobs with SIGINT ignored, and children inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        running = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
     finally:
         signal.signal(signal.SIGINT, before)
     with running:

@@ -89,6 +89,14 @@ async def test_the_token_works_once(browser: Browser) -> None:
     assert (await browser.get("/")).status == 200
 
 
+async def test_a_look_does_not_use_the_token(stranger: Browser) -> None:
+    """What asks for the headers of an address, such as the preview of a link, gets no cookie."""
+    async with stranger.session.head(stranger.address) as response:
+        assert (response.status, response.cookies) == (401, {})
+    async with stranger.session.get(stranger.address) as response:
+        assert (response.status, len(response.cookies)) == (200, 1)
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -197,6 +205,18 @@ async def test_a_cancel_before_the_generation(browser: Browser, upstream: LocalI
     assert (await browser.post("/api/cancel/nonsense", b""))[0] == 404
 
 
+async def test_one_of_several_images_cannot_be_downloaded(
+    browser: Browser, upstream: LocalImagesServer
+) -> None:
+    """The others are kept, and the record has its URL."""
+    upstream.reset(pictures=PNG, picture_links="absolute", faults=["download_404"])
+    several = {**CUSTOM, "params": {"model": "gpt-image-2", "n": 3}}
+    await browser.post("/api/generate", order(value=several))
+    (record,) = await browser.records()
+    assert (record["status"], len(record["images"])) == ("done", 2)
+    assert upstream.base_url in record["message"]
+
+
 async def test_a_failure_is_kept(browser: Browser, upstream: LocalImagesServer) -> None:
     """With the server's reason, and whether it may be billed."""
     upstream.script("moderation_mid_stream")
@@ -234,6 +254,61 @@ async def test_a_full_disk_sends_nothing(
 
     monkeypatch.setattr(history, "_append", fail)
     assert "No space left on device" in (await browser.post("/api/generate", order()))[1]
+    assert upstream.posts == 0
+
+
+async def test_an_image_that_cannot_be_written(
+    browser: Browser, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is paid for: the page has it until the studio stops, which tries to write it again."""
+
+    def fail(name: object, data: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(history, "_write_file", fail)
+        await browser.post("/api/generate", order())
+    (record,) = await browser.records()
+    file = record["images"][0]["file"]
+    assert "No space left on device" in record["message"]
+    assert (await browser.get(f"/files/{file}")).content_length == len(PNG)
+    assert (await browser.get(f"/thumbnails/{file}")).status == 200
+    assert not (history.folder / file).exists()
+    assert history.unwritten_count == 1
+    history.close()
+    assert (history.folder / file).read_bytes() == PNG
+    again = History(history.folder)
+    assert again.page(None, 1)[0]["images"] == record["images"]
+    again.close()
+
+
+async def test_a_form_that_comes_twice_is_sent_once(browser: Browser, upstream: LocalImagesServer) -> None:
+    """A browser repeats a POST if its connection breaks."""
+    answers = await asyncio.gather(*(browser.post("/api/generate", order(image=PNG)) for _ in range(4)))
+    assert sum("exists already" in text for _, text in answers) == 3
+    assert upstream.posts == 1
+
+
+async def test_pages_may_send_the_same_image_at_once(browser: Browser, upstream: LocalImagesServer) -> None:
+    """Each generation is sent, with the complete image."""
+    forms = [order(number, image=PNG) for number in range(8)]
+    answers = await asyncio.gather(*(browser.post("/api/generate", form) for form in forms))
+    assert all("image_edit.completed" in text for _, text in answers)
+    sent = {part.sha256 for request in upstream.requests for part in request.parts if part.filename}
+    assert sent == {sha256(PNG).hexdigest()}
+
+
+@pytest.fixture
+def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A studio that starts after this takes forms of at most 1 MB."""
+    monkeypatch.setattr("openai_images.studio.app._MOST_BYTES", 1024 * 1024)
+
+
+@pytest.mark.usefixtures("small_limit")
+async def test_a_form_that_is_too_large(browser: Browser, upstream: LocalImagesServer) -> None:
+    """It is refused like others, with the reason."""
+    _, text = await browser.post("/api/generate", order(image=bytes(1_000_000), mask=bytes(1_000_000)))
+    assert "more than 1 MB together" in text
     assert upstream.posts == 0
 
 

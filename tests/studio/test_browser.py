@@ -20,6 +20,7 @@ from openai_images.server import LocalImagesServer
 from openai_images.studio import History, Studio, StudioSettings
 from openai_images.studio.access import Access
 from tests.helpers.browsers import chromium
+from tests.helpers.leaks import until
 from tests.studio.conftest import PNG
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -379,3 +380,117 @@ async def test_a_phone_and_a_dark_page(browser: Browser, address: str, width: in
         await expect(page.locator("#estimate")).to_contain_text("Costs at most $0.")
     finally:
         await context.close()
+
+
+SUBMITS = """(form) => {
+    for (const at of [0, 200, 600, 1000, 9000]) {
+        const event = new SubmitEvent("submit", {cancelable: true});
+        form.dispatchEvent(Object.defineProperty(event, "timeStamp", {value: performance.now() + at}));
+    }
+}"""
+
+
+async def test_a_double_click_is_sent_once(page: Page, address: str, upstream: LocalImagesServer) -> None:
+    """And so is a key that is held; a later click is another generation."""
+    upstream.script("stall", "stall", "stall")
+    await open_studio(page, address)
+    await page.fill("#prompt", "an otter")
+    await page.get_by_role("button", name="Generate").evaluate(
+        "(button) => { button.click(); button.click(); }"
+    )
+    await until(lambda: upstream.posts > 0)
+    await expect(page.locator("#history li")).to_have_count(1)
+    await page.reload()
+    await page.wait_for_selector("html[data-ready]")
+    await page.fill("#prompt", "an otter")
+    await page.locator("#form").evaluate(SUBMITS)
+    await expect(page.locator("#history li")).to_have_count(3)
+    await until(lambda: upstream.posts == 3)
+    upstream.release()
+    await expect(page.get_by_role("link", name="Save")).to_be_visible()
+    assert upstream.posts == 3
+
+
+async def test_a_broken_connection(browser: Browser, address: str, upstream: LocalImagesServer) -> None:
+    """The studio has the form: its generation goes on, and the page shows its end."""
+    page = await (await browser.new_context()).new_page()
+    upstream.script("stall_between_events")
+    tasks: list[asyncio.Task[object]] = []
+
+    async def cut(route: Route) -> None:
+        request = route.request
+        post = page.context.request.post(
+            request.url, headers=await request.all_headers(), data=request.post_data_buffer
+        )
+        tasks.append(asyncio.create_task(post))
+        await until(lambda: upstream.posts == 1)
+        await route.abort("connectionreset")
+
+    await page.route("**/api/generate", cut)
+    await open_studio(page, address)
+    await page.fill("#prompt", "an otter")
+    async with page.expect_response("**/api/history/*"):
+        await page.get_by_role("button", name="Generate").click()
+    await expect(page.locator("#stage [role=status]")).to_have_text("Generating…")
+    upstream.release()
+    await expect(page.get_by_role("link", name="Save")).to_be_visible()
+    await asyncio.wait(tasks)
+    await page.context.close()
+
+
+async def test_what_did_not_arrive_is_not_billed(
+    browser: Browser, address: str, upstream: LocalImagesServer
+) -> None:
+    """The upload is cut, or the studio was restarted: the page says that nothing was sent."""
+    page = await (await browser.new_context()).new_page()
+    await page.route("**/api/generate", lambda route: route.abort("connectionreset"))
+    await open_studio(page, address)
+    await page.fill("#prompt", "an otter")
+    await page.get_by_role("button", name="Generate").click()
+    alert = page.locator("#stage [role=alert]")
+    await expect(alert).to_have_text("The connection to the studio broke. Nothing was sent.")
+    await page.unroute("**/api/generate")
+    await page.context.clear_cookies()
+    await page.get_by_role("button", name="Generate").click()
+    await expect(alert).to_have_text("The studio was restarted: open the address that it printed.")
+    assert upstream.posts == 0
+    await page.context.close()
+
+
+async def test_a_studio_that_is_stopped(
+    browser: Browser, client: ImagesClient, history: History, upstream: LocalImagesServer
+) -> None:
+    """A page that follows a generation says so; nothing stands still without a reason."""
+    page = await (await browser.new_context()).new_page()
+    upstream.script("stall_between_events")
+    async with Studio(client, history, SETTINGS).serve() as url:
+        await open_studio(page, url)
+        await page.fill("#prompt", "an otter")
+        await page.get_by_role("button", name="Generate").click()
+        await expect(page.locator("figure .tag")).to_have_text("Preview 1")
+        await page.reload()
+        await page.wait_for_selector("html[data-ready]")
+    alert = page.locator("#stage [role=alert]")
+    await expect(alert).to_have_text("The studio cannot be reached: perhaps it was stopped.")
+    await page.close()
+    upstream.release()
+
+
+async def test_a_mask_that_is_cleared_is_not_sent(
+    page: Page, address: str, upstream: LocalImagesServer
+) -> None:
+    """Nor is one that was cancelled in its place."""
+    await open_studio(page, address)
+    await page.set_input_files("#pick", {"name": "house.png", "mimeType": "image/png", "buffer": PNG})
+    await page.get_by_role("button", name="Brush a mask").click()
+    await page.keyboard.press("Space")
+    await page.get_by_role("button", name="Use mask").click()
+    await page.get_by_role("button", name="Change mask").click()
+    await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="Change mask").click()
+    await page.get_by_role("button", name="Use mask").click()
+    await expect(page.get_by_role("button", name="Brush a mask")).to_be_visible()
+    await page.fill("#prompt", "a balloon")
+    await page.get_by_role("button", name="Edit", exact=True).click()
+    await expect(page.get_by_role("link", name="Source")).to_be_visible()
+    assert [part.name for part in upstream.requests[0].parts if part.filename] == ["image"]

@@ -2,14 +2,16 @@
 
 import asyncio
 import base64
+import errno
 import json
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from openai_images import ConfigurationError, ImageResult, ImagesClient, RetryPolicy
+from openai_images import ConfigurationError, Image, ImageResult, ImagesClient, RetryPolicy
 from openai_images.server import LocalImagesServer
 from openai_images.web import PictureStore, Relay, relay, run_call, wait_for_background
 from tests.helpers.edit_images import encoded, house
@@ -255,6 +257,36 @@ async def test_the_good_images_of_a_partial_result_are_given(
     assert [len(result.images) for result in results] == [1]
 
 
+async def test_an_image_that_cannot_be_stored_is_sent_inline(
+    client: ImagesClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk of the store costs no image."""
+
+    async def put(image: Image) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = PictureStore(folder=tmp_path)
+    monkeypatch.setattr(store, "put", put)
+    results: list[ImageResult] = []
+    stream = client.stream(PROMPT, partial_images=1)
+    events = parse(await read(relay(stream, pictures=store, on_result=results.append)))
+    assert [base64.b64decode(event["b64_json"]) == PNG for event in events] == [True, True]
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("pictures", ["inline", PictureStore()])
+async def test_an_image_that_cannot_be_shown_is_given(pictures: Any) -> None:
+    """The server sends URLs: the browser gets an error, and `on_result` what was paid for, of all images."""
+    results: list[ImageResult] = []
+    async with (
+        LocalImagesServer(pictures=PNG, picture_links="absolute") as server,
+        ImagesClient(base_url=server.base_url, api_key=server.api_key, model="gpt-image-2") as client,
+    ):
+        source = relay(client.stream(PROMPT, n=2), pictures=pictures, on_result=results.append)
+        assert [event["type"] for event in parse(await read(source))] == ["error"]
+    assert [bool(image.url) for result in results for image in result.images] == [True, True]
+
+
 async def test_an_exception_of_on_result_is_logged(
     client: ImagesClient, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -289,6 +321,26 @@ async def test_calls_without_events_have_the_same_choice(
         assert await wait_for_background() == 0
         assert len(results) == (1 if on_disconnect == "cancel" else 2)
     assert "zebra" not in caplog.text
+
+
+async def test_on_result_is_not_cancelled(client: ImagesClient) -> None:
+    """`run_call`: the browser leaves while the paid image is saved."""
+    is_saving, may_go_on = asyncio.Event(), asyncio.Event()
+    results: list[ImageResult] = []
+
+    async def save(result: ImageResult) -> None:
+        is_saving.set()
+        await may_go_on.wait()
+        results.append(result)
+
+    task = asyncio.create_task(run_call(client.generate(PROMPT), on_result=save))
+    await is_saving.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    may_go_on.set()
+    assert await wait_for_background() == 0
+    assert len(results) == 1
 
 
 async def test_settings_are_checked(client: ImagesClient) -> None:
