@@ -37,6 +37,9 @@ from openai_images.cli.diagnostics import diagnostics_to, name_options
 
 INTERRUPTED = 130
 
+_FOR_PROGRAMS = r'; (?:validate="off" sends it anyway|RetryPolicy\(\w+=\S+\) allows no longer wait)$'
+"""Advice at the end of a message that commands have no option for."""
+
 _NOT_SENT = (
     "Nothing was sent. The server's address is --base-url, or OPENAI_BASE_URL, or AZURE_OPENAI_ENDPOINT, "
     "or OpenAI's own."
@@ -155,10 +158,9 @@ def report_from(
 ) -> ErrorReport:
     """Make a report from an exception; `hints` are advice by parameter, `base_url` is the server's address."""
     message = name_options(error.reason if isinstance(error, DownloadError) else str(error))
+    message = re.sub(_FOR_PROGRAMS, "", message)
     if error.request_id:
         message = message.removesuffix(f"; request {error.request_id}")
-    if isinstance(error, RequestInvalidError):  # this advice is for programs
-        message = message.removesuffix('; validate="off" sends it anyway')
     status = error if isinstance(error, APIStatusError) else None
     attempts = f"{plural(error.attempts, 'attempt')}, {error.elapsed:.1f} s"
     request = f"request {error.request_id}" if error.request_id else ""

@@ -31,7 +31,7 @@ _TEXT_LINES = 3  # lines left for text
 
 @frozen(kw_only=True)
 class ProgressStep:
-    """The progress of a call: `received` of `expected` partial images, `nbytes` of images."""
+    """The progress of a call: `received` of `expected` partial images; the image of this step has `nbytes`."""
 
     stage: str
     received: int = 0
@@ -126,21 +126,20 @@ class CallProgress:
     partials_per_image: int
     partials: int = 0
     done: int = 0
-    nbytes: int = 0
 
     @property
     def has_several_images(self) -> bool:
         """Whether images are counted instead of partial images."""
         return self.image_count > 1
 
-    def step(self, stage: str) -> ProgressStep:
-        """Make a step with the current counts."""
-        if not self.has_several_images:
-            return ProgressStep(
-                stage=stage, received=self.partials, expected=self.partials_per_image, nbytes=self.nbytes
-            )
-        dots = self.image_count if self.image_count <= _MAX_DOTS else 0
-        return ProgressStep(stage=stage, received=min(self.done, dots), expected=dots, nbytes=self.nbytes)
+    def step(self, stage: str, image: Image | None = None) -> ProgressStep:
+        """Make a step with the current counts, and the size of its image."""
+        received, expected = self.partials, self.partials_per_image
+        if self.has_several_images:
+            expected = self.image_count if self.image_count <= _MAX_DOTS else 0
+            received = min(self.done, expected)
+        nbytes = 0 if image is None else image.nbytes
+        return ProgressStep(stage=stage, received=received, expected=expected, nbytes=nbytes)
 
     def send(self, stage: str, attempts: int) -> ProgressStep:
         """Count a request."""
@@ -151,17 +150,17 @@ class CallProgress:
     def add_partial(self, image: Image) -> ProgressStep:
         """Count a partial image."""
         self.partials += 1
-        self.nbytes += image.nbytes
-        return self.step(f"partial image {self.partials} of {self.partials_per_image * self.image_count}")
+        total = self.partials_per_image * self.image_count
+        return self.step(f"partial image {self.partials} of {total}", image)
 
     def add_image(self, image: Image) -> ProgressStep | None:
         """Count a finished image; return None for a single image, which `finish` reports."""
         self.done += 1
-        self.nbytes += image.nbytes
-        return self.step(f"image {self.done} of {self.image_count}") if self.has_several_images else None
+        stage = f"image {self.done} of {self.image_count}"
+        return self.step(stage, image) if self.has_several_images else None
 
     def finish(self, nbytes: int) -> ProgressStep:
-        """Make the last step."""
+        """Make the last step; all images together have `nbytes`."""
         after = f" after {plural(self.partials, 'partial image')}" if self.partials else ""
         return ProgressStep(stage=f"done{after}", nbytes=nbytes, is_last=True)
 

@@ -109,6 +109,9 @@ class Attempts:
         next_step = f"again in {delay.seconds:.3g} s" if delay else "given up"
         _log.debug("attempt %d: %s, %s", self.count, type(error).__name__, next_step)
         if delay is None:
+            if isinstance(error, RateLimitError) and error.safe_to_resend:  # only a wait ends these
+                longest = context.retry.max_rate_limit_wait
+                error.args = (f"{error}; RetryPolicy(max_rate_limit_wait={longest:g}) allows no longer wait",)
             return False
         self._outcome_unknown = self._outcome_unknown or error.maybe_billed
         self._retry_state = state.after(delay)

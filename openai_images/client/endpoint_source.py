@@ -92,6 +92,10 @@ class EndpointSource:
 
     def __init__(self, arguments: EndpointArguments) -> None:
         """Check the arguments. Raises `ConfigurationError`."""
+        for name in ("base_url", "organization", "project"):
+            value: object = getattr(arguments, name)
+            if not isinstance(value, str | None):
+                raise ConfigurationError(f"{name} must be text, not {type(value).__name__}; write str(…)")
         self._arguments = arguments
         self._variables = arguments.variables
         self._made: tuple[list[str | None], Endpoint] | None = None

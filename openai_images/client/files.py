@@ -184,7 +184,7 @@ class OutputFiles:
         """Number the images -0, -1, … if there are `several`. Raises `RequestInvalidError`."""
         into = output.into
         self._stem = Path(into)
-        if self._stem.name in ("", "..") or "\0" in str(self._stem):
+        if os.fspath(into)[-1:] in ("/", os.sep) or self._stem.name in ("", "..") or "\0" in str(self._stem):
             raise RequestInvalidError(
                 f"into={str(into)!r} is not a file name; pass one without its suffix, such as 'out/otter'"
             )

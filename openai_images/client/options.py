@@ -8,6 +8,7 @@ Must not: send, or change the client it derives from.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from openai_images.client.remote_images import RemoteImages
 
 _OF_CLIENTS = ("timeout", "headers", "retry", "max_retries", "model", "validate", "split")
+_HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # RFC 9110
+_LINE_ENDS = frozenset("\r\n\0")
 _BOTH = "{0}= and {1}= were both given; pass one of them, such as {1}={2}"
 
 
@@ -175,6 +178,12 @@ def checked_headers(headers: object) -> dict[str, str]:
         if not isinstance(name, str) or not isinstance(value, str):
             raise ConfigurationError(
                 f"the header {str(name)[:40]!r} must be text, not {type(value).__name__}"
+            )
+        if not re.fullmatch(_HEADER_NAME, name):
+            raise ConfigurationError(f"the header {name[:40]!r} has a name that cannot be sent")
+        if not _LINE_ENDS.isdisjoint(value):
+            raise ConfigurationError(
+                f"the header {name[:40]!r} has a value with a line break, or a zero byte"
             )
     return dict(headers)
 

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from attrs import evolve, field, frozen
 
 from openai_images.errors import ConfigurationError
-from openai_images.models.requests import GenerateRequest
+from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.wire.requests import merge_headers
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
@@ -154,6 +154,11 @@ def parse_base_url(url: str) -> str:
         raise ConfigurationError(
             f"base_url {redact_url(clean)!r} cannot be used: it should look like {DEFAULT_BASE_URL}, "
             f"without query, fragment or credentials (headers= takes those){_suggestion(clean)}"
+        )
+    base = clean.removesuffix(GenerateRequest.path).removesuffix(EditRequest.path)
+    if base != clean:
+        raise ConfigurationError(
+            f"base_url {clean!r} is the address of an endpoint, whose path is added to it; did you mean {base}?"
         )
     return clean
 

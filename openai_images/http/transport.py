@@ -18,6 +18,7 @@ import aiohttp
 
 from openai_images.errors import (
     APITimeoutError,
+    ConfigurationError,
     StreamInterruptedError,
 )
 from openai_images.http.body_reader import BodyReader, OpenBodies
@@ -41,6 +42,8 @@ _YIELD_INTERVAL = 0.005
 _GRACE = 0.05
 """Seconds for which received data is still decoded after a timeout."""
 
+_SSL_TYPES = (ssl.SSLContext, bool, aiohttp.Fingerprint, type(None))
+
 
 class Transport:
     """Sends requests and opens their responses."""
@@ -48,7 +51,11 @@ class Transport:
     def __init__(
         self, sessions: SessionPool, timing: Timing, *, ssl: ssl.SSLContext | bool | None, proxy: str | None
     ) -> None:
-        """`ssl` and `proxy` are passed to aiohttp; downloads use them too."""
+        """`ssl` and `proxy` are passed to aiohttp; downloads use them too. Raises `ConfigurationError`."""
+        if not isinstance(ssl, _SSL_TYPES):
+            raise ConfigurationError(
+                f"ssl must be an ssl.SSLContext, or False for no check, not {type(ssl).__name__}"
+            )
         self.sessions = sessions
         self._timing = timing
         self.ssl = True if ssl is None else ssl

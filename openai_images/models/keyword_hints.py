@@ -16,6 +16,8 @@ _QUERY: Final = "no query can be added to a request; ImagesClient.azure(api_vers
 _AZURE: Final = "ImagesClient.azure({}=…) makes a client for Azure"
 _CLIENT: Final = "it belongs to the client: pass it to ImagesClient(…)"
 _OWN_CLIENT: Final = "make another ImagesClient({}=…); connections and limits belong to one account"
+_EDIT: Final = "client.edit(…), client.stream_edit(…) and EditRequest take {}"
+_CONCURRENCY: Final = "write limits=Limits(concurrency=…), or generate_many(…, concurrency=…)"
 _SIZE: Final = (
     'write size="WIDTHxHEIGHT", such as size="1536x1024"; size_of_ratio("16:9") returns one for a ratio'
 )
@@ -40,12 +42,13 @@ KEYWORDS: Final[Mapping[str, str]] = {
     "headers": _CALL,
     "retry": _CALL,
     "max_retries": _CALL,
-    "image": "client.edit(…), client.stream_edit(…) and EditRequest take images",
-    "mask": "client.edit(…), client.stream_edit(…) and EditRequest take a mask",
-    "markup": "client.edit(…), client.stream_edit(…) and EditRequest take a markup",
+    "image": _EDIT.format("images"),
+    "mask": _EDIT.format("a mask"),
+    "markup": _EDIT.format("a markup"),
+    **{name: _EDIT.format(name) for name in ("input_fidelity", "as_json")},
     "into": "generate, edit, generate_many and download take into=, each for the whole call",
     "keep_partials": "client.stream(…) and client.stream_edit(…) yield and keep partial images",
-    "concurrency": "write limits=Limits(concurrency=…), or generate_many(…, concurrency=…)",
+    **dict.fromkeys(("concurrency", "max_concurrency"), _CONCURRENCY),
     "key": "a mapping of generate_many may have a key, which names its files",
     **{
         name: _OWN_CLIENT.format(name)
@@ -55,6 +58,7 @@ KEYWORDS: Final[Mapping[str, str]] = {
         ("session", "proxy", "ssl", "trust_env", "timing", "validate", "split", "show_prompts"), _CLIENT
     ),
     # of other packages and models
+    **dict.fromkeys(("verify", "verify_ssl", "ssl_context"), "write ssl=…, in ImagesClient(…)"),
     **dict.fromkeys(("width", "height", "aspect_ratio", "resolution"), _SIZE),
     **dict.fromkeys(("num_images", "num_outputs", "number", "count"), "write n=…"),
     **dict.fromkeys(("engine", "model_name", "model_id"), "write model=…"),

@@ -252,6 +252,7 @@ class EditRequest(GenerateRequest):
     image, whose transparent parts are edited; `markup` is a PNG that is drawn over the first image, not together with a
     mask; `input_fidelity` is "high" or "low", for older models only. `as_json` sends JSON with `data:` URLs instead of
     a form, for servers that need it. The other parameters are those of `GenerateRequest`.
+    Raises `RequestInvalidError` if the prompt is not a str, or an image is a tuple of a name and its content.
     """
 
     path: ClassVar[str] = "/images/edits"
@@ -261,3 +262,22 @@ class EditRequest(GenerateRequest):
     markup: ImageInput | None = field(default=None, kw_only=True, repr=_repr_layer, hash=False)
     input_fidelity: str | None = field(default=None, kw_only=True)
     as_json: bool = field(default=False, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        GenerateRequest.__attrs_post_init__(self)
+        for part in ("image", "mask", "markup"):
+            value: object = getattr(self, part)
+            if any(_is_named_content(each) for each in (value, *as_list(value))):
+                raise RequestInvalidError(
+                    f"{part}: a tuple of a name, a content and a type, as in the official package, is not needed: pass "
+                    "the content alone, whose type is read from its bytes; a list holds several images"
+                )
+
+
+def _is_named_content(image: object) -> bool:
+    """Whether this is `(name, content)` or `(name, content, type)`, which would be taken for several images."""
+    if not isinstance(image, tuple) or len(cast("tuple[object, ...]", image)) < 2:
+        return False
+    name, content = cast("tuple[object, ...]", image)[:2]
+    is_content = isinstance(content, bytes | bytearray | memoryview | Readable)
+    return isinstance(name, str | None) and is_content and not isinstance(content, Image)

@@ -196,7 +196,7 @@ class Limiter:
         is_too_long = pause > left and waiter.patience.max_wait > 0
         is_hopeless = pause > 0 and self.stall.is_hopeless(pause, waiter.patience.max_stall, now)
         if is_too_long or is_hopeless:
-            raise self._error(pause)
+            raise self._error(pause, "max_rate_limit_wait" if is_too_long else "max_stall")
         return pause
 
     def log_wait(self, level: int, images: int, now: float) -> None:
@@ -234,8 +234,11 @@ class Limiter:
         reason = f" ({self.stall.reason})" if self.stall.reason else ""
         return f"rate limited by the server, until {when}, {left:.0f} s from now{reason}"
 
-    def _error(self, pause: float) -> RateLimitError:
-        error = RateLimitError(f"{self._describe_pause(pause)}; nothing was sent", status_code=429)
+    def _error(self, pause: float, setting: str) -> RateLimitError:
+        message = (
+            f"{self._describe_pause(pause)}; nothing was sent; RetryPolicy({setting}=…) allows no longer wait"
+        )
+        error = RateLimitError(message, status_code=429)
         error.reason, error.retry_after, error.safe_to_resend = self.stall.reason, pause, True
         return error
 

@@ -5,12 +5,21 @@ Invariants: the shared one is imported only where it is configured.
 
 from __future__ import annotations
 
+from openai_images.errors import ConfigurationError
 from openai_images.models.options import Limits, Timing
 from openai_images.ratelimit.limiter import Limiter
 
 
 def new_limiter(limits: Limits, timing: Timing) -> Limiter:
-    """Make the limiter that the limits ask for. Raises `ConfigurationError` if a package is missing for it."""
+    """Make the limiter that the limits ask for.
+
+    Raises `ConfigurationError` for other objects, or if a package is missing for it.
+    """
+    value: object = limits  # callers may be untyped
+    if not isinstance(value, Limits):
+        raise ConfigurationError(
+            f"limits must be Limits(…), not {type(value).__name__}, such as Limits(concurrency=…)"
+        )
     if limits.shared is None:
         return Limiter(limits, timing)
     from openai_images.ratelimit.shared import SharedLimiter  # noqa: PLC0415  an extra

@@ -169,6 +169,14 @@ def test_hints_for_waiting() -> None:
     assert report_from(APITimeoutError("too long", timer="idle", seconds=600)).advice == ""
 
 
+def test_a_wait_that_is_too_long(cli: Cli, server: Any) -> None:
+    """The message is the server's; the setting of the client that bounds the wait is no option of a command."""
+    server.always("rate_limited:300")
+    done = cli("generate", PROMPT, "-q")
+    assert (done.code, "RetryPolicy" in done.err, done.err.count("req_")) == (1, False, 1)
+    assert "Wait 300 seconds." in done.err
+
+
 def test_a_timeout_is_the_users_to_set(cli: Cli, server: Any) -> None:
     """`--timeout` bounds one attempt, and says that it did."""
     server.always("stall")

@@ -124,6 +124,18 @@ def test_partial_images_are_kept_when_asked(cli: Cli, server: Any, empty_folder:
     assert names(empty_folder) == ["o.partial-0.png", "o.partial-1.png", "o.png"]
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_step_has_the_size_of_its_image(cli: Cli, server: Any, empty_folder: Path, n: int) -> None:
+    """Not of everything so far: a last step with fewer bytes than the one before it would be odd."""
+    done = cli("generate", PROMPT, "--partial-images", "2", "--keep-partials", "-n", str(n), "-o", "o.png")
+    steps = re.findall(r"(?:image \d of \d|done after .*), (\d+) bytes", done.err)
+    sizes = {str(path.stat().st_size) for path in empty_folder.iterdir()}
+    assert ({*steps[:-1]}, len(steps)) == (sizes, 3 if n == 1 else 7)
+    assert steps[-1] == str(
+        sum(path.stat().st_size for path in empty_folder.glob("o*.png") if "partial" not in path.name)
+    )
+
+
 def test_partial_images_of_before_stay(cli: Cli, server: Any, empty_folder: Path) -> None:
     """Only what came with this call is removed."""
     (empty_folder / "o.partial-0.png").write_text("mine")

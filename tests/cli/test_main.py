@@ -182,3 +182,12 @@ def test_completion_for_shells() -> None:
     done = python("-m", "openai_images", _OPENAI_IMAGES_COMPLETE="zsh_source")
     assert (done.returncode, done.stderr) == (0, "")
     assert "_OPENAI_IMAGES_COMPLETE=zsh_complete" in done.stdout
+
+
+def test_a_prompt_without_quotation_marks(cli: Any) -> None:
+    """A shell splits it; the error of every command that takes a prompt says how to write it."""
+    quoted = "Put a prompt of several words in quotation marks"
+    assert quoted in cli("generate", "a", "red", "fox").err
+    assert quoted in cli("a red fox").err
+    assert quoted not in cli("batch", "a.txt", "b.txt", "--out", "x").err
+    assert quoted not in cli("generat", "a red fox").err

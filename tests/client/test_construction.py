@@ -4,8 +4,10 @@ import asyncio
 import subprocess
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from openai_images import (
@@ -166,9 +168,9 @@ def test_bad_options() -> None:
 @pytest.mark.parametrize("headers", [{"X-Bad": "a\r\nX-Evil: sentinel"}, {"X-Bad\n": "sentinel"}])
 async def test_header_that_cannot_be_sent(call: Call, headers: dict[str, str]) -> None:
     """A header with a line break is the caller's mistake: nothing is sent, and its value stays out of sight."""
-    async with RawServer([reply(JSON_ANSWER)]) as server, client_of(server, headers=headers) as client:
-        with pytest.raises(ConfigurationError) as caught:
-            await call(client)
+    async with RawServer([reply(JSON_ANSWER)]) as server, client_of(server) as client:
+        with pytest.raises(ConfigurationError, match="header") as caught:
+            await call(client.with_options(headers=headers))
         assert server.posts == 0
     assert "sentinel" not in "".join(traceback.format_exception(caught.value))
 
@@ -205,6 +207,37 @@ def test_bad_retry_policies(options: dict[str, Any]) -> None:
     """What is no count and no number of seconds is refused when the policy is made."""
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         RetryPolicy(**options)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        *((name, value) for name in ("base_url", "organization", "project") for value in (5, Path("v1"))),
+        *(("limits", value) for value in (5, "10", {"concurrency": 3})),
+        *(("ssl", value) for value in ("no", 1, Path("ca.pem"))),
+        *(("headers", {name: "sentinel"}) for name in ("X\n", "X-\u00e4", "", "X Y", "X:")),
+        *(("headers", {"X-Bad": value}) for value in ("sentinel\r\nX-Evil: 1", "sentinel\0")),
+    ],
+)
+def test_settings_of_no_sense(setting: str, value: Any) -> None:
+    """A value that no call could use is refused where it is set, by the setting's name and without its text."""
+    with pytest.raises(ConfigurationError, match=setting.removesuffix("s")) as caught:
+        ImagesClient(**{"api_key": KEY, setting: value})
+    assert "sentinel" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_settings_of_libraries() -> None:
+    """A fingerprint of aiohttp is one of its settings for TLS; a header may have any text in one line."""
+    pinned: Any = aiohttp.Fingerprint(b"0" * 32)
+    assert ImagesClient(api_key=KEY, ssl=pinned)
+    assert ImagesClient(api_key=KEY, headers={"X-Team": "Grüße\taus 東京", "X-Empty": ""})
+
+
+@pytest.mark.parametrize("path", ["/images/generations", "/images/edits/"])
+def test_the_address_of_an_endpoint(path: str) -> None:
+    """It is no base URL: every request would be sent to a path behind it. The error has the base."""
+    with pytest.raises(ConfigurationError, match=r"did you mean https://images\.example/v1\?"):
+        ImagesClient(api_key=KEY, base_url=f"https://images.example/v1{path}")
 
 
 def test_a_key_of_no_sense() -> None:

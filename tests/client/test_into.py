@@ -91,7 +91,7 @@ async def test_a_relative_name(client: ImagesClient, tmp_path: Path, monkeypatch
     assert parts(tmp_path) == ["otter.png"]
 
 
-@pytest.mark.parametrize("into", ["", ".", "/", "..", "out/..", "a\0b"])
+@pytest.mark.parametrize("into", ["", ".", "/", "..", "out/..", "a\0b", "out/", "out//"])
 async def test_what_is_no_name_is_refused_at_once(
     server: LocalImagesServer, client: ImagesClient, into: str
 ) -> None:

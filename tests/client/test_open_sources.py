@@ -285,3 +285,15 @@ async def test_a_pillow_image_is_held_as_bytes() -> None:
     (one,) = await open_all(EditRequest("x", image=Pillow.new("RGB", (5, 4))))
     picture: Any = one.source
     assert type(picture.view.obj) is bytes
+
+
+@pytest.mark.parametrize("part", ["image", "mask", "markup"])
+@pytest.mark.parametrize("content", [PNG, io.BytesIO(PNG)], ids=["bytes", "file"])
+def test_the_tuple_of_the_official_package(part: str, content: object) -> None:
+    """A name with its content is no two images, one of them a file of this name: nothing is opened or sent."""
+    for named in (("otter.png", content), (None, content), ("otter.png", content, "image/png")):
+        values: list[Any] = [named, [PNG, named]] if part == "image" else [named]
+        for value in values:
+            with pytest.raises(RequestInvalidError, match=rf"{part}: .* pass the content alone"):
+                EditRequest("an otter", **{"image": PNG, part: value})
+    assert EditRequest("an otter", image=(PNG, "otter.png")).image == (PNG, "otter.png")

@@ -75,6 +75,7 @@ async def test_not_for_ever(
     assert server.posts == error.attempts == len(waits) + 1
     assert (error.maybe_billed, error.code) == (False, "rate_limit_exceeded")
     assert error.elapsed >= sum(waits)
+    assert f"RetryPolicy(max_rate_limit_wait={longest:g})" in str(error)
 
 
 async def test_uses_up_no_attempt(server: LocalImagesServer) -> None:

@@ -92,6 +92,7 @@ async def test_pause_longer_than_the_patience_raises_at_once() -> None:
     assert "limit of 50 images per day" in str(error)
     assert "3600 s from now" in str(error)
     assert "nothing was sent" in str(error)
+    assert "RetryPolicy(max_rate_limit_wait=…)" in str(error)
     assert (error.retry_after, error.safe_to_resend, error.maybe_billed) == (3600.0, True, False)
     assert clock.slept == []
 
@@ -235,6 +236,7 @@ async def stalled_after(clock: Clock, limiter: Limiter, wait: float, most: float
         while not task.done():
             await clock.advance(1.0)
         if task.exception() is not None:
+            assert "RetryPolicy(max_stall=…)" in str(task.exception())
             return clock.now - began
         task.result().record_rejection({}, wait, rejection(after=wait))
         task.result().release()
