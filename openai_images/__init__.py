@@ -12,10 +12,10 @@ from openai_images._version import __version__
 
 if TYPE_CHECKING:
     from openai_images.batch.batch import Batch
-    from openai_images.batch.costs import BatchCosts, ModelCosts, read_batch_costs
-    from openai_images.batch.input import read_batch_items
-    from openai_images.batch.matrix import expand_matrix
-    from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
+    from openai_images.batch.input.matrix import expand_matrix
+    from openai_images.batch.input.reader import read_batch_items
+    from openai_images.batch.items.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
+    from openai_images.batch.journal.costs import BatchCosts, ModelCosts, read_batch_costs
     from openai_images.catalog.models import ModelSpec, SizeRules, known_models
     from openai_images.catalog.prices import PUBLISHED_PRICES, ModelPrice, Prices, read_prices
     from openai_images.catalog.sizes import size_of_ratio
@@ -79,10 +79,10 @@ if TYPE_CHECKING:
     from openai_images.telemetry.telemetry import Telemetry
 
 _MODULES = {
-    "batch.costs": ("BatchCosts", "ModelCosts", "read_batch_costs"),
-    "batch.input": ("read_batch_items",),
-    "batch.matrix": ("expand_matrix",),
-    "batch.models": ("BatchItem", "BatchOptions", "BatchPlan", "BatchSummary"),
+    "batch.journal.costs": ("BatchCosts", "ModelCosts", "read_batch_costs"),
+    "batch.input.reader": ("read_batch_items",),
+    "batch.input.matrix": ("expand_matrix",),
+    "batch.items.models": ("BatchItem", "BatchOptions", "BatchPlan", "BatchSummary"),
     "batch.batch": ("Batch",),
     "client.client": ("ImagesClient",),
     "cluster.dask": ("DaskEngine",),

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from openai_images.batch.models import BatchOptions
-from openai_images.batch.run_state import WorkItem
+from openai_images.batch.items.models import BatchOptions
+from openai_images.batch.run.run_state import WorkItem
 from openai_images.client.client import ImagesClient
 from openai_images.client.endpoint_source import EndpointArguments
 from openai_images.cluster.worker_secrets import is_secret, read_headers, with_password, without_password

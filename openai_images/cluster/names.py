@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from openai_images._util.filenames import stem_from_key
-from openai_images.batch.items import ResolvedItem
+from openai_images.batch.items.resolved_item import ResolvedItem
 
 CLAIMS: Final = "claims"
 RECORDS: Final = "records"

@@ -13,17 +13,17 @@ from typing import Final
 
 from attrs import define, evolve, field
 
+from openai_images._util.filesystem import Disk
 from openai_images._version import __version__
-from openai_images.batch.caller import Caller
-from openai_images.batch.filesystem import Disk
-from openai_images.batch.items import ResolvedItem
-from openai_images.batch.journal import encode_row, timestamp
-from openai_images.batch.journal_reader import JournalRow, StoredFile
-from openai_images.batch.ledger import Ledger
-from openai_images.batch.models import BatchOptions, BatchPlan
-from openai_images.batch.plan import make_plan
-from openai_images.batch.run_state import WorkItem
-from openai_images.batch.send_checks import reject_unsendable_items
+from openai_images.batch.items.models import BatchOptions, BatchPlan
+from openai_images.batch.items.plan import make_plan
+from openai_images.batch.items.resolved_item import ResolvedItem
+from openai_images.batch.items.send_checks import reject_unsendable_items
+from openai_images.batch.journal.journal import encode_row, timestamp
+from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
+from openai_images.batch.journal.ledger import Ledger
+from openai_images.batch.run.caller import Caller
+from openai_images.batch.run.run_state import WorkItem
 from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.inputs import write_input
 from openai_images.cluster.job import ItemSpec

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from openai_images.batch.journal import error_fields
-from openai_images.batch.journal_reader import JournalRow
+from openai_images.batch.journal.journal import error_fields
+from openai_images.batch.journal.journal_reader import JournalRow
 from openai_images.cluster.job import ItemSpec, Row
 
 

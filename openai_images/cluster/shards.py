@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from attrs import field, frozen
 
-from openai_images.batch.caller import Caller
-from openai_images.batch.items import ResolvedItem
-from openai_images.batch.models import BatchOptions
+from openai_images.batch.items.models import BatchOptions
+from openai_images.batch.items.resolved_item import ResolvedItem
+from openai_images.batch.run.caller import Caller
 from openai_images.cluster.claim_store import Claimant
 from openai_images.cluster.job import new_run_id
 from openai_images.cluster.names import item_id, item_ids

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from openai_images._util.atomic_file import create_new, part_path
-from openai_images.batch.filesystem import Disk
+from openai_images._util.filesystem import Disk
 
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from attrs import define, field
 
-from openai_images.batch.journal_reader import JournalRow
+from openai_images.batch.journal.journal_reader import JournalRow
 from openai_images.cluster.claim_store import read_rows, read_settled
 from openai_images.cluster.job import ItemSpec
 from openai_images.cluster.names import claim_name, record_name

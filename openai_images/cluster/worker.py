@@ -16,12 +16,12 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from openai_images._util.aio import run_to_completion
-from openai_images.batch.caller import Caller
-from openai_images.batch.filesystem import Disk
-from openai_images.batch.item_runner import ItemRunner
-from openai_images.batch.item_store import ItemTakenError
-from openai_images.batch.journal_reader import JournalRow
-from openai_images.batch.run_state import RunSettings, RunState
+from openai_images._util.filesystem import Disk
+from openai_images.batch.journal.journal_reader import JournalRow
+from openai_images.batch.run.caller import Caller
+from openai_images.batch.run.item_runner import ItemRunner
+from openai_images.batch.run.item_store import ItemTakenError
+from openai_images.batch.run.run_state import RunSettings, RunState
 from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.item_tasks import ItemTasks
 from openai_images.cluster.job import ItemSpec, Job, Row

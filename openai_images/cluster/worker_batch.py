@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from openai_images.batch.filesystem import Disk
-from openai_images.batch.items import ResolvedItem
-from openai_images.batch.journal_reader import StoredFile
-from openai_images.batch.ledger import Ledger
-from openai_images.batch.models import BatchPlan
+from openai_images._util.filesystem import Disk
+from openai_images.batch.items.models import BatchPlan
+from openai_images.batch.items.resolved_item import ResolvedItem
+from openai_images.batch.journal.journal_reader import StoredFile
+from openai_images.batch.journal.ledger import Ledger
 from openai_images.cluster.claim_store import ClaimStore
 from openai_images.models.results import ImageResult
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from openai_images import APIConnectionError, Batch, BatchOptions, ImagesClient, RetryPolicy, Timing
-from openai_images.batch.caller import CircuitBreaker
+from openai_images.batch.run.caller import CircuitBreaker
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import many, posts, rows, run, states
 from tests.helpers.clients import JSON_ANSWER, KEY, FakeTime

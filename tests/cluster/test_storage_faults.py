@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from openai_images import Batch, BatchOptions, Image, ImagesClient, Shard, read_batch_status
-from openai_images.batch.filesystem import Disk
-from openai_images.batch.item_store import ItemTakenError
-from openai_images.batch.items import resolve_items
-from openai_images.batch.journal import encode_row
+from openai_images._util.filesystem import Disk
+from openai_images.batch.items.resolved_item import resolve_items
+from openai_images.batch.journal.journal import encode_row
+from openai_images.batch.run.item_store import ItemTakenError
 from openai_images.cluster.claim_store import Claimant, ClaimStore, add_row, read_rows
 from openai_images.cluster.fsspec_storage import FsspecStorage
 from openai_images.cluster.inputs import read_runs

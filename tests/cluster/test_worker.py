@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from openai_images import BatchItem, BatchOptions, ConfigurationError, Image, ImagesClient, Limits
-from openai_images.batch.filesystem import Disk
-from openai_images.batch.items import resolve_items
-from openai_images.batch.run_state import WorkItem
+from openai_images._util.filesystem import Disk
+from openai_images.batch.items.resolved_item import resolve_items
+from openai_images.batch.run.run_state import WorkItem
 from openai_images.cluster.claim_store import StorageImages
 from openai_images.cluster.job import ItemSpec, Job
 from openai_images.cluster.names import claim_name, item_ids, item_stem, record_name

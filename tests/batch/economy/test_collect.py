@@ -25,7 +25,7 @@ from openai_images import (
     RateLimitError,
     ResponseTooLargeError,
 )
-from openai_images.batch import economy_submit
+from openai_images.batch.economy import submitter as economy_submit
 from tests.helpers.batch_provider import USAGE, Answer, BatchProvider, answer, as_it_should, replied
 from tests.helpers.batch_runs import MODEL, many, pictures, rows, run, states
 from tests.helpers.clients import B64, PNG, FakeTime, client_of
