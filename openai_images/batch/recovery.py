@@ -22,9 +22,9 @@ from openai_images.batch.items.plan import (
     make_plan,
     reject_changed_items,
     reject_lost_rows,
+    reject_unsendable_items,
 )
 from openai_images.batch.items.resolved_item import ResolvedItem
-from openai_images.batch.items.send_checks import reject_unsendable_items
 from openai_images.batch.journal.journal import FORMAT, PLAIN_FORMAT, dated_row, done_row, timestamp
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
 from openai_images.batch.journal.ledger import Ledger

@@ -16,9 +16,8 @@ from attrs import define, evolve, field
 from openai_images._util.filesystem import Disk
 from openai_images._version import __version__
 from openai_images.batch.items.models import BatchOptions, BatchPlan
-from openai_images.batch.items.plan import make_plan
+from openai_images.batch.items.plan import make_plan, reject_unsendable_items
 from openai_images.batch.items.resolved_item import ResolvedItem
-from openai_images.batch.items.send_checks import reject_unsendable_items
 from openai_images.batch.journal.journal import encode_row, timestamp
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
 from openai_images.batch.journal.ledger import Ledger

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from openai_images import Batch, BatchItem, EditRequest, GenerateRequest, ImageReference, ImagesClient
-from openai_images.batch.items import parameters
+from openai_images.batch.items import resolved_item as parameters
 from openai_images.batch.items.models import BatchOptions
 from openai_images.batch.items.resolved_item import resolve_items
 from openai_images.batch.journal.journal_reader import parse_journal

@@ -16,9 +16,8 @@ from pathlib import Path
 
 from attrs import define, field
 
-from openai_images.batch.economy.economy_items import EconomyItems
-from openai_images.batch.economy.provider_rows import ProviderRows
-from openai_images.batch.folder.downloads import Downloads, complete, discard
+from openai_images.batch.economy.economy_items import EconomyItems, ProviderRows
+from openai_images.batch.folder.image_files import Downloads, complete, discard
 from openai_images.batch.journal.ledger import SubmittedBatch
 from openai_images.batch.provider.input_file import custom_id_of
 from openai_images.batch.provider.output_file import OutputLine, OutputReader, not_run

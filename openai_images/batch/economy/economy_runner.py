@@ -2,7 +2,7 @@
 
 Invariants: a batch that was created is collected after its end, by this run or a later one; stopping, an error or a
 crash does not change it; the error of one batch is raised after the others are collected.
-Must not: decide what a response means (`submitted_item.py`), or what is sent (`plan.py`).
+Must not: decide what a response means (`SubmittedItem`), or what is sent (`plan.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from openai_images.batch.economy.collector import Collector
 from openai_images.batch.economy.economy_items import EconomyItems, EconomySettings
 from openai_images.batch.economy.submitter import Submitter
 from openai_images.batch.economy.watcher import Watcher
-from openai_images.batch.folder.downloads import Downloads
+from openai_images.batch.folder.image_files import Downloads
 from openai_images.batch.provider.service import BatchService
 from openai_images.errors import (
     APIStatusError,

@@ -17,9 +17,7 @@ from typing import Protocol
 
 from attrs import define, evolve, field
 
-from openai_images.batch.economy.economy_items import EconomyItems
-from openai_images.batch.economy.provider_rows import ProviderRows
-from openai_images.batch.economy.submitted_item import record_submitted
+from openai_images.batch.economy.economy_items import EconomyItems, ProviderRows, record_submitted
 from openai_images.batch.journal.journal import error_fields
 from openai_images.batch.journal.journal_reader import JournalRow
 from openai_images.batch.journal.ledger import SubmittedBatch

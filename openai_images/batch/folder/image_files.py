@@ -2,12 +2,14 @@
 
 Invariants: an image is written to a part file, synced, and renamed; nothing is overwritten; an image in the folder's
 `downloads` is synced and renamed, not copied; a paid image that cannot be written to the folder goes to a fallback
-folder, or, if that fails, stays in memory in the exception. Blocks.
+folder, or, if that fails, stays in memory in the exception. The files in `downloads` can be downloaded again, so that
+folder is emptied at the start and the end of a run. All except `Downloads.new_sink` blocks.
 Must not: remove a complete image.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,10 +20,14 @@ from attrs import evolve, frozen
 from openai_images._util.atomic_file import part_path
 from openai_images._util.filenames import image_stems
 from openai_images._util.filesystem import Disk, FileStat, write_file
-from openai_images.batch.folder.downloads import is_downloaded, publish_download, sync_download
 from openai_images.batch.journal.journal_reader import StoredFile
+from openai_images.client.files import FileSink
 from openai_images.models import media
 from openai_images.models.image import Image
+
+_FOLDER = "downloads"
+_FLUSH = 1024 * 1024
+"""Bytes of an image that are gathered before a thread writes them: each step costs as much CPU time as half of them."""
 
 
 class ImageNotStoredError(OSError):
@@ -121,3 +127,71 @@ class ImageStore:
         if self._fallback is None:
             self._fallback = Path(tempfile.mkdtemp(prefix="openai-images-saved-"))
         return self._fallback
+
+
+class Downloads:
+    """The sinks of the line being read, and their files."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / _FOLDER
+        self._sinks: dict[Path, FileSink] = {}
+        self._count = 0
+
+    def clear(self) -> None:
+        """Remove the folder and its contents. Raises OSError."""
+        if self._folder.is_dir():
+            shutil.rmtree(self._folder)
+
+    def new_sink(self) -> FileSink:
+        """Make the sink of the next image."""
+        self._count += 1
+        sink = FileSink(self._folder / f"{self._count}.part", _FLUSH)
+        self._sinks[sink.part] = sink
+        return sink
+
+    @property
+    def due(self) -> list[FileSink]:
+        """The sinks that need a flush."""
+        return [sink for sink in self._sinks.values() if sink.needs_flush]
+
+    def take(self) -> dict[Path, FileSink]:
+        """Return the sinks of the line that was read, and forget them."""
+        sinks, self._sinks = self._sinks, {}
+        return sinks
+
+
+def complete(image: Image, sinks: dict[Path, FileSink]) -> Image:
+    """Write the rest of an image and close its file; after a write error the image is in memory."""
+    sink = None if image.path is None else sinks.pop(image.path, None)
+    if sink is None:
+        return image
+    return sink.publish(image, sink.part.with_suffix(".image"), overwrite=True)
+
+
+def discard(sinks: dict[Path, FileSink]) -> None:
+    """Remove the files of these sinks."""
+    for sink in sinks.values():
+        sink.discard()
+
+
+def is_downloaded(image: Image, root: Path) -> bool:
+    """Whether the image is in this folder."""
+    return image.path is not None and image.path.parent == root / _FOLDER
+
+
+def sync_download(disk: Disk, path: Path) -> tuple[FileStat, str]:
+    """Flush a file to the disk itself; return its size and time, and its SHA-256. Raises OSError."""
+    descriptor = disk.open(path)
+    try:
+        disk.sync(descriptor)
+        return disk.stat(descriptor), disk.digest(path)
+    finally:
+        disk.close(descriptor)
+
+
+def publish_download(disk: Disk, path: Path, target: Path, digest: str) -> Path:
+    """Rename an image to `target`, where an earlier run may already have stored it without a row. Raises OSError."""
+    if target.is_file() and disk.digest(target) == digest:
+        disk.remove(path)
+        return target
+    return disk.publish(path, target)

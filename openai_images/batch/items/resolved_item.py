@@ -8,25 +8,41 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final, cast
 
 from attrs import evolve, field, fields_dict, frozen
 
+from openai_images._util.plain_json import json_value
 from openai_images.batch.items.models import BatchItem, BatchOptions
 from openai_images.batch.items.source_images import ImageDigests
 from openai_images.errors import BatchInputError, RequestInvalidError
 from openai_images.models.estimate import estimate_cost
-from openai_images.models.requests import EditRequest, GenerateRequest
+from openai_images.models.requests import (
+    EditRequest,
+    GenerateRequest,
+    ImageReference,
+    as_list,
+    set_parameters,
+)
 from openai_images.wire.codec import encode_json, request_params
 
 _MAX_SHOWN_PROBLEMS = 20
 _MAX_IMAGES = 1_000
 _MAX_SHORT_PROMPT = 1_000
 """Characters that every model accepts."""
+
+_LEFT_OUT: Final = frozenset({"user", "safety_identifier", "as_json"})
+_PROMPTS: Final = frozenset({"prompt", "extra_body"})
+
+encode_plain = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=float
+).encode
+"""Encodes compact JSON in which a Decimal is a number. Raises TypeError and ValueError."""
 
 
 @frozen
@@ -185,3 +201,41 @@ def _digest(request: GenerateRequest, digests: ImageDigests) -> str:
 
 def _hash_json(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(_canonical_encoder.encode(body).encode()).hexdigest()
+
+
+def plain_parameters(request: GenerateRequest, *, prompts: bool) -> dict[str, Any]:
+    """Return the parameters that are set; without `prompts`, neither the prompt nor `extra_body`."""
+    left_out = _LEFT_OUT if prompts else _LEFT_OUT | _PROMPTS
+    return {
+        name: _plain(name, value) for name, value in set_parameters(request).items() if name not in left_out
+    }
+
+
+def plain_parameter_names(requests: Iterable[GenerateRequest], *, prompts: bool) -> dict[str, None]:
+    """Return the names that `plain_parameters` returns for any of these requests, in order of appearance."""
+    left_out = _LEFT_OUT if prompts else _LEFT_OUT | _PROMPTS
+    names = dict.fromkeys(name for request in requests for name in set_parameters(request))
+    return {name: None for name in names if name not in left_out}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a value as one cell: text, a number or a boolean; JSON text for structured values."""
+    if name in ("image", "mask", "markup"):
+        names = [_source_name(source) for source in as_list(value)]
+        return names[0] if len(names) == 1 else encode_plain(names)
+    if isinstance(value, str | int):
+        return value
+    try:
+        return encode_plain(value)
+    except (TypeError, ValueError, RecursionError):
+        return encode_plain(json_value(value))
+
+
+def _source_name(source: object) -> str:
+    """Return an input image's path, URL or id; never its bytes."""
+    if isinstance(source, ImageReference):
+        source = source.image_url or source.file_id or ""
+    if isinstance(source, os.PathLike):
+        source = str(cast("os.PathLike[str]", source))
+    is_name = isinstance(source, str) and not source.startswith("data:")
+    return source if is_name and isinstance(source, str) else f"<{type(source).__name__}>"

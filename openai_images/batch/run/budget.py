@@ -1,15 +1,18 @@
 """The budget of a batch: the costs so far, the possible costs of requests in flight, and whether a request fits.
 
-Invariants: pure. At a start, the costs so far and the worst costs (estimates) of all requests in flight except one fit
-into the limit: it is exceeded by one request at most, and never if all set size and quality. Expected costs fit, too:
+Invariants: `Budget` is pure. At a start, the costs so far and the worst costs (estimates) of all requests in flight
+except one fit into the limit: it is exceeded by one request at most, and never if all set size and quality. Expected costs fit, too:
 for an estimate that is unknown, or assumes the most expensive size, `MARGIN` times the most expensive image of this
-kind. A request that may have been billed counts with its worst cost; if that is unknown, nothing more is sent.
+kind. A request that may have been billed counts with its worst cost; if that is unknown, nothing more is sent. At the
+gate a request waits as long as one in flight may cost less than its reservation; the reason is logged once.
 Must not: count an unknown cost as zero.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from collections import Counter
 from decimal import Decimal
 from typing import Any, Final
@@ -18,6 +21,8 @@ from attrs import define, field, frozen
 
 from openai_images._util.attrs import safe_repr
 from openai_images.models.requests import EditRequest, GenerateRequest, as_list, set_parameters
+
+_log = logging.getLogger("openai_images")
 
 MARGIN: Final = Decimal("1.25")
 """Times the most expensive image, not the mean: costs of `auto` differ in steps. A quarter more for longer prompts."""
@@ -200,3 +205,56 @@ def _check_amount(value: Decimal) -> Decimal:
         msg = f"an amount in US dollars is a finite number of 0 or more, not {value}"
         raise ValueError(msg)
     return value
+
+
+class BudgetGate:
+    """The gate in front of a budget: `reserve` before a request starts, then `settle` once."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self._assumed: RequestCost | None = None
+        self._freed = asyncio.Event()
+        self._has_explained = False
+
+    async def reserve(self, cost: RequestCost) -> Reservation | None:
+        """Return the reservation of a request when it fits; None if it does not fit and nothing is in flight."""
+        while (reservation := self.try_reserve(cost)) is None and self.budget.in_flight:
+            self._explain(cost)
+            self._freed.clear()
+            await self._freed.wait()
+        return reservation
+
+    def try_reserve(self, cost: RequestCost) -> Reservation | None:
+        """Return the reservation of a request; None if it does not fit now."""
+        if cost.assumed:
+            self._assumed = cost
+        return self.budget.reserve(cost)
+
+    @property
+    def assumption(self) -> str:
+        """The assumption of the last uncertain cost, and how to make it certain; "" if all were certain."""
+        return "" if self._assumed is None else self.budget.assumption(self._assumed)
+
+    def settle(
+        self, reservation: Reservation | None, cost: Decimal | None, images: int = 0, *, ran: bool
+    ) -> None:
+        """Replace a reservation by the cost of `images` images, or free it if the request was not executed."""
+        if reservation is None:
+            return
+        if ran:
+            self.budget.settle(reservation, cost, images)
+        else:
+            self.budget.release(reservation)
+        self._freed.set()
+
+    def repeat(self, reservation: Reservation | None) -> None:
+        """Count an attempt that may have been billed; the request is sent again."""
+        if reservation is not None:
+            self.budget.repeat(reservation)
+
+    def _explain(self, cost: RequestCost) -> None:
+        assumption = self.budget.assumption(cost)
+        if assumption and not self._has_explained:
+            self._has_explained = True
+            number = self.budget.in_flight
+            _log.warning("the budget allows only %d in flight now: %s", number, assumption)

@@ -18,8 +18,7 @@ from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.journal.journal import dated_row, timestamp
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
 from openai_images.batch.journal.ledger import ItemRecord
-from openai_images.batch.run.budget import Budget, RequestCost, Reservation
-from openai_images.batch.run.budget_gate import BudgetGate
+from openai_images.batch.run.budget import Budget, BudgetGate, RequestCost, Reservation
 from openai_images.batch.run.caller import Caller, CircuitBreaker
 from openai_images.batch.run.item_store import OpenBatch
 from openai_images.errors import (

@@ -20,9 +20,8 @@ from attrs import field, frozen, validators
 from openai_images._util.atomic_file import part_path, publish
 from openai_images._util.attrs import repr_keys, repr_length
 from openai_images.batch.items.models import Thumbnail
-from openai_images.batch.items.parameters import plain_parameters
 from openai_images.batch.items.plan import BatchStatus
-from openai_images.batch.items.resolved_item import ResolvedItem
+from openai_images.batch.items.resolved_item import ResolvedItem, plain_parameters
 from openai_images.batch.journal.journal_reader import StoredFile
 from openai_images.batch.journal.ledger import ItemRecord
 from openai_images.models.requests import EditRequest, as_list
