@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from openai_images.client.stream import ImageStream
     from openai_images.cluster.compaction import OpenClaim, SharedStatus, read_batch_status
     from openai_images.cluster.dask import DaskEngine
+    from openai_images.cluster.opening import Shard
     from openai_images.cluster.ray import RayBatch
-    from openai_images.cluster.shards import Shard
     from openai_images.errors import (
         APIConnectionError,
         APIStatusError,
@@ -88,7 +88,7 @@ _MODULES = {
     "cluster.dask": ("DaskEngine",),
     "cluster.ray": ("RayBatch",),
     "cluster.compaction": ("OpenClaim", "SharedStatus", "read_batch_status"),
-    "cluster.shards": ("Shard",),
+    "cluster.opening": ("Shard",),
     "errors": (
         "APIConnectionError",
         "APIStatusError",

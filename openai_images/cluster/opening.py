@@ -1,7 +1,8 @@
 """Opens a batch in shared storage: writes the input, reads the state of its items, and makes the plan.
 
 Invariants: nothing is sent; several processes may open one batch at the same time, each with its own run id; the folder
-of a batch on one machine is rejected, because its journal has no claims. Blocks; called in a thread.
+of a batch on one machine is rejected, because its journal has no claims. The shard of an item does not depend on the
+order of the input; shards communicate only by claims. Blocks; called in a thread.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 
 from openai_images._util.filesystem import Disk
 from openai_images._version import __version__
@@ -25,11 +26,11 @@ from openai_images.batch.run.caller import Caller
 from openai_images.batch.run.run_state import WorkItem
 from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.inputs import write_input
-from openai_images.cluster.job import ItemSpec
-from openai_images.cluster.names import CLAIMS, INPUTS, RECORDS, RUNS, item_ids, item_stem
+from openai_images.cluster.job import ItemSpec, new_run_id
+from openai_images.cluster.names import CLAIMS, INPUTS, RECORDS, RUNS, item_id, item_ids, item_stem
 from openai_images.cluster.status import Images, Listing, list_storage, make_ledger, read_attempts
-from openai_images.cluster.storage import FolderStorage, Storage
-from openai_images.errors import BatchFolderError
+from openai_images.cluster.storage import FolderStorage, Storage, open_storage
+from openai_images.errors import BatchFolderError, ConfigurationError
 from openai_images.models.results import ImageResult
 
 _OWN_NAMES: Final = frozenset({CLAIMS, RECORDS, INPUTS, RUNS, "batch.lock"})
@@ -192,3 +193,56 @@ def _find_kept_files(
             if item.rest(len(files), options) is not None:
                 kept_files[item.key] = files
     return kept_files
+
+
+@frozen
+class Shard:
+    """Number `index`, from 1, of `count` processes that run one batch: `Batch(…, shard=Shard(3, 16))`.
+
+    All processes need the same items and the same `out`. Each has its own options: divide a budget and configured
+    limits by `count`. With `plan_only`, only findings are written. Raises `ConfigurationError`.
+    """
+
+    index: int = 1
+    count: int = 1
+    plan_only: bool = field(default=False, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise ConfigurationError(
+                f"there is no shard {self.index} of {self.count}: shards are numbered from 1"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Return the shard of a `text` such as "3/16". Raises `ConfigurationError`."""
+        index, slash, count = text.partition("/")
+        if not (slash and index.strip().isdecimal() and count.strip().isdecimal()):
+            raise ConfigurationError(
+                f"{text[:40]!r} is not a shard such as 3/16: its number, from 1, and the number of shards"
+            )
+        return cls(int(index), int(count))
+
+    def open(
+        self, out: str, items: Sequence[ResolvedItem], options: BatchOptions, caller: Caller
+    ) -> SharedBatch:
+        """Plan this part of the `items` in `out`. Blocks. Raises the errors of entering a `Batch`.
+
+        `options` are those of the batch; `caller` is its client.
+        """
+        run = SharedInput(
+            all_items=items,
+            items=self.select(items, dedupe=options.dedupe),
+            about={"shard": f"{self.index}/{self.count}"},
+            plan_only=self.plan_only,
+        )
+        return open_shared(open_storage(out), run, options, caller, Claimant(new_run_id()))
+
+    def select(self, items: Sequence[ResolvedItem], *, dedupe: bool) -> list[ResolvedItem]:
+        """Return the `items` of this shard; with `dedupe`, items that share an image are in one shard."""
+        ids = item_ids(items)
+        return [
+            item
+            for item in items
+            if int(item_id(item.digest, 0) if dedupe else ids[item.key], 16) % self.count == self.index - 1
+        ]

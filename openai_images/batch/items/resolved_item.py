@@ -1,7 +1,10 @@
 """The items of a batch as they will be sent: complete and validated, with digests and cost estimates.
 
 Invariants: two requests are the same if their bodies are, including the client's model and the bytes of input images;
-journal rows have the digest of the body; all problems are reported together, before anything is sent.
+journal rows have the digest of the body; all problems are reported together, before anything is sent. As plain values,
+for columns, a request has JSON text for structured values, and paths, URLs or ids for images.
+Must not: put the bytes of an image, the id of a user or, without `prompts`, anything that may contain a prompt into
+plain values.
 """
 
 from __future__ import annotations

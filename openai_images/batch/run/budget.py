@@ -1,10 +1,11 @@
 """The budget of a batch: the costs so far, the possible costs of requests in flight, and whether a request fits.
 
 Invariants: `Budget` is pure. At a start, the costs so far and the worst costs (estimates) of all requests in flight
-except one fit into the limit: it is exceeded by one request at most, and never if all set size and quality. Expected costs fit, too:
-for an estimate that is unknown, or assumes the most expensive size, `MARGIN` times the most expensive image of this
-kind. A request that may have been billed counts with its worst cost; if that is unknown, nothing more is sent. At the
-gate a request waits as long as one in flight may cost less than its reservation; the reason is logged once.
+except one fit into the limit: it is exceeded by one request at most, and never if all set size and quality. Expected
+costs fit, too: for an estimate that is unknown, or assumes the most expensive size, `MARGIN` times the most expensive
+image of this kind. A request that may have been billed counts with its worst cost; if that is unknown, nothing more is
+sent. At the gate a request waits as long as one in flight may cost less than its reservation; the reason is logged
+once.
 Must not: count an unknown cost as zero.
 """
 
