@@ -71,7 +71,7 @@ async def line_with(stream: asyncio.StreamReader | None, words: str) -> str:
 
 async def ended(process: Process) -> tuple[int | None, str, str]:
     """The exit code, and what is left of both streams."""
-    out, err = await asyncio.wait_for(process.communicate(), 30)
+    out, err = await asyncio.wait_for(process.communicate(), 60)
     return process.returncode, (out or b"").decode(), (err or b"").decode()
 
 

@@ -53,7 +53,7 @@ async def slow_server(
 
 async def soon(is_so: Callable[[], bool]) -> None:
     """Wait until something is so. Raises TimeoutError."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not is_so():
             await asyncio.sleep(0.02)
 

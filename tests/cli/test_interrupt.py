@@ -34,7 +34,7 @@ def test_ctrl_c_says_what_it_cost_and_leaves_nothing(
             while not server.posts:
                 os.sched_yield()
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=20)
+        out, err = running.communicate(timeout=60)
     assert (running.returncode, out, list(empty_folder.iterdir())) == (130, "", [])
     assert said in err
     assert "Traceback" not in err
@@ -47,7 +47,7 @@ def test_ctrl_c_keeps_the_partial_images_when_asked(server: Any, empty_folder: P
     with started(*argv) as running:
         wait_for(running.stderr, "partial image 1 of 3")
         running.send_signal(signal.SIGINT)
-        out, _ = running.communicate(timeout=20)
+        out, _ = running.communicate(timeout=60)
     assert running.returncode == 130
     assert [path.name for path in empty_folder.iterdir()] == ["o.partial-0.png"]
     assert json.loads(out)["error"]["type"] == "Interrupted"
@@ -59,7 +59,7 @@ def test_ctrl_c_with_a_stand_in_costs_nothing(empty_folder: Path) -> None:
     with started("generate", "x", "--local", "--partial-images", "3", "--json") as running:
         wait_for(running.stderr, "first partial image")
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=20)
+        out, err = running.communicate(timeout=60)
     assert (running.returncode, list(empty_folder.iterdir())) == (130, [])
     assert json.loads(out)["error"]["maybe_billed"] is False
     assert err.splitlines()[-1] == "error: interrupted: the local placeholder image costs nothing"
@@ -70,7 +70,7 @@ def test_ctrl_c_stops_the_demo(empty_folder: Path) -> None:
     with started("demo") as running:
         wait_for(running.stderr, "streaming")
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=20)
+        out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (130, "")
     assert err.splitlines()[-1] == "error: interrupted"
     assert not (empty_folder / "demo-output" / "index.html").exists()

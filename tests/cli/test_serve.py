@@ -35,7 +35,7 @@ def test_it_says_how_to_reach_it_and_stops_on_ctrl_c(cli: Cli, monkeypatch: pyte
         assert cli("models", "--check").code == 0
         err = wait_for(running.stderr, "GET /v1/models 200")
         running.send_signal(signal.SIGINT)
-        out, rest = running.communicate(timeout=20)
+        out, rest = running.communicate(timeout=60)
     assert (running.returncode, out, rest) == (130, "", "error: stopped\n")
     assert "fault status:404" in err
     assert "POST /v1/images/generations 400  fault moderation_400" in err
@@ -83,7 +83,7 @@ def test_a_limit_has_a_burst_and_can_be_hidden() -> None:
         assert [ask(url, n)[0] for n in (2, 1)] == [200, 429]
         status, headers = ask(url, 1)
         running.send_signal(signal.SIGINT)
-        running.communicate(timeout=20)
+        running.communicate(timeout=60)
     assert status == 429
     assert 0 < int(headers["retry-after"]) <= 20
     assert not [name for name in headers if "ratelimit" in name.lower()]

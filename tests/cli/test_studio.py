@@ -35,7 +35,7 @@ def test_it_prints_its_address_and_stops_on_ctrl_c(empty_folder: Path) -> None:
             urllib.request.urlopen(url)
         refused.value.close()
         running.send_signal(signal.SIGINT)
-        out, rest = running.communicate(timeout=20)
+        out, rest = running.communicate(timeout=60)
     assert (running.returncode, out) == (130, "")
     assert "error: stopped" in rest
     assert url.partition("token=")[2] not in err + rest
@@ -69,7 +69,7 @@ def test_ctrl_c_waits_for_what_is_paid_for(empty_folder: Path) -> None:
                     running.send_signal(signal.SIGINT)
                     wait_for(running.stderr, "waiting for 1 generation that may be billed")
                 server.release()
-                running.communicate(timeout=20)
+                running.communicate(timeout=60)
     assert running.returncode == 130
     history = History("images")
     (record,) = history.page(None, 9)

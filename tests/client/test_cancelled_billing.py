@@ -60,7 +60,7 @@ async def by_timeout(call: Awaitable[object], reached: Callable[[], bool]) -> Ba
 async def by_wait_for(call: Awaitable[object], reached: Callable[[], bool]) -> BaseException | None:
     """The cause of the TimeoutError of `asyncio.wait_for`."""
     with pytest.raises(TimeoutError) as caught:
-        await asyncio.wait_for(call, 0.2)
+        await asyncio.wait_for(call, 1.0)
     assert reached()
     return caught.value.__cause__
 

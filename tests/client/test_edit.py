@@ -433,7 +433,7 @@ async def test_cancelled_in_the_upload(source: str, tmp_path: Path) -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await asyncio.wait_for(left.wait(), 5)
+            await asyncio.wait_for(left.wait(), 60)
         # A thread that was reading ends its chunk first.
         await until(lambda: sources._files_lock.acquire(blocking=False))
         stood = file.tell()

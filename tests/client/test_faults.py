@@ -48,7 +48,7 @@ async def failing(call: Call, client: ImagesClient) -> ImagesError:
     assert "may have been billed" in str(error)
     assert PROMPT not in str(error)
     assert KEY not in str(error)
-    assert 0.0 <= error.elapsed <= time.monotonic() - started < 1.0
+    assert 0.0 <= error.elapsed <= time.monotonic() - started < 30.0
     return error
 
 

@@ -90,7 +90,7 @@ async def test_events_and_result(painter: Painter) -> None:
 async def test_fewer_slots_than_streams(painter: Painter, concurrency: int) -> None:
     """Streams wait for their turn, and a consumer of what is there lets them have it."""
     async with client_of(painter, limits=Limits(concurrency=concurrency)) as client:
-        async with asyncio.timeout(5), client.stream(PROMPT, n=7, partial_images=1) as stream:
+        async with asyncio.timeout(60), client.stream(PROMPT, n=7, partial_images=1) as stream:
             events = [one async for one in stream]
         assert (len(events), painter.most <= concurrency) == (14, True)
         assert client._context.limiter.queue().free > 0
@@ -363,7 +363,7 @@ async def test_a_cancelled_request_is_not_waited_for() -> None:
         await anext(stream)
         cast("SplitCall", stream._call)._tasks[1].cancel()
         with pytest.raises(RuntimeError, match="cancelled by other code"):  # noqa: PT012  when it is told does not matter
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while True:
                     await anext(stream)
 
@@ -406,7 +406,7 @@ async def test_finished_pictures_hold_no_slot(painter: Painter) -> None:
     """A consumer that takes its time over the first image may use the client meanwhile: the others have ended."""
     async with (
         client_of(painter, limits=Limits(concurrency=2)) as client,
-        asyncio.timeout(5),
+        asyncio.timeout(60),
         client.stream(PROMPT, n=2) as stream,
     ):
         async for _ in stream:

@@ -9,7 +9,7 @@ from openai_images.server import LocalImagesServer
 from tests.helpers.clients import PNG, client_of
 from tests.helpers.leaks import nothing_left
 
-AT_ONCE = 2.0
+AT_ONCE = 20.0
 
 
 async def test_each_event_has_an_image(server: LocalImagesServer) -> None:

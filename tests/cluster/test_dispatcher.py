@@ -115,7 +115,7 @@ async def test_closing_waits_for_no_chunk(engine: HandEngine) -> None:
     task = asyncio.ensure_future(dispatcher.run(spec(1)))
     await settle()
     task.cancel()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         await dispatcher.aclose()
     assert engine.chunks[0][1].cancelled()
     assert engine.stops >= 1
@@ -142,7 +142,7 @@ async def test_any_error_of_an_engine_ends_its_items(engine: HandEngine, error: 
     tasks = [asyncio.ensure_future(dispatcher.run(spec(number))) for number in range(3)]
     await settle()
     engine.chunks[0][1].set_exception(error) if isinstance(error, Exception) else engine.chunks[0][1].cancel()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(result, ClusterError) for result in results)
     assert type(error).__name__ in str(results[0])
@@ -155,5 +155,5 @@ async def test_closing_answers_everybody(engine: HandEngine) -> None:
     task = asyncio.ensure_future(dispatcher.run(spec(1)))
     await settle()
     await dispatcher.aclose()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         assert await task is None

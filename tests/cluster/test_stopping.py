@@ -14,7 +14,7 @@ from tests.helpers.batch_runs import many, posts
 
 async def sent(server: LocalImagesServer, count: int) -> None:
     """Wait until so many requests have arrived."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while server.posts < count:
             await asyncio.sleep(0.01)
 

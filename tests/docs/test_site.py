@@ -17,6 +17,6 @@ def test_the_site_builds(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sphinx", "-b", "html", "--fail-on-warning", "--quiet"]
     command += ["--doctree-dir", str(tmp_path / "doctrees"), str(ROOT / "docs"), str(tmp_path / "site")]
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDEVMODE"}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=env)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240, env=env)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert "ImagesClient.generate" in (tmp_path / "site" / "reference" / "client.html").read_text()

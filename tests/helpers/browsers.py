@@ -4,12 +4,16 @@ import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, Playwright, async_playwright
+from playwright.async_api import Browser, Playwright, async_playwright, expect
+
+_PATIENCE = 60_000
+"""Milliseconds that an expectation may take on a busy machine."""
 
 
 @asynccontextmanager
 async def chromium() -> AsyncGenerator[Browser]:
     """Chromium, without a window."""
+    expect.set_options(timeout=_PATIENCE)
     path = shutil.which("chromium")
     assert path is not None, "these tests need Debian's chromium: apt-get install chromium"
     playwright: Playwright

@@ -21,7 +21,7 @@ def open_sockets() -> set[tuple[int, int]]:
     return found
 
 
-async def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
     """Let the event loop run until something is so. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not true():

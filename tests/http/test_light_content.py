@@ -313,7 +313,7 @@ async def test_memory_goes_back_when_it_is_quiet(monkeypatch: pytest.MonkeyPatch
     await asyncio.sleep(0)
     assert not given_back.is_set()
     another.close()
-    await asyncio.wait_for(given_back.wait(), 10)
+    await asyncio.wait_for(given_back.wait(), 60)
     timer = bodies._timer
     opened(Transport(), bodies)[0].close()
     assert bodies._timer is timer

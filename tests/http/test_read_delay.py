@@ -160,7 +160,7 @@ async def test_a_delay_lets_no_timer_run_out(timer: str) -> None:
         gate.set()
     timeouts = Timeouts(**{timer: 5.0}, read_delay=LONG)
     async with RawServer([*slow(*gates)]) as server, client_of(server, timeouts=timeouts) as client:
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(60):
             assert await image_of(client) == IMAGE
 
 
@@ -203,7 +203,7 @@ async def test_cancelled_in_a_pause(pauses: list[Any]) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await server.left.wait()
         assert pauses[0]._timer is None
 

@@ -77,7 +77,7 @@ def start(official: openai.AsyncOpenAI) -> Start:
 
 async def reach(official: openai.AsyncOpenAI, batch: Batch, status: str) -> Batch:
     """Polls until the batch has this state."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (batch := await official.batches.retrieve(batch.id)).status != status:
             assert batch.status not in {"completed", "failed", "expired", "cancelled"}, batch
             await asyncio.sleep(0.005)

@@ -91,7 +91,7 @@ async def test_a_stall_is_released_from_another_loop(threaded: LocalImagesServer
     """`release` reaches the server's loop, and its answers go on."""
     threaded.script(fault)
     asked = asyncio.create_task(ask_later(threaded))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not threaded.requests:
             await asyncio.sleep(0)
         while not asked.done():  # headers and halves may still be on their way to the stall
@@ -116,7 +116,7 @@ async def test_disconnects_are_awaited_from_another_loop(threaded: LocalImagesSe
     """`wait_disconnected` works, and ends with its time or when it is cancelled."""
     threaded.script("stall")
     asked = asyncio.create_task(ask_later(threaded))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not threaded.requests:
             await asyncio.sleep(0)
         with pytest.raises(TimeoutError, match="0 of 1 clients"):
@@ -135,7 +135,7 @@ async def test_it_is_closed_and_started_from_another_loop(threaded: LocalImagesS
     """`aclose` closes it where it runs; after that it starts where it is told to."""
     threaded.script("stall")
     asked = asyncio.create_task(ask_later(threaded))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not threaded.requests:
             await asyncio.sleep(0)
         await threaded.aclose()

@@ -41,7 +41,7 @@ async def behind_nginx(app: str, folder: Path) -> AsyncGenerator[str]:
     config.write_text(CONFIG.format(folder=folder, port=port, app=app, seconds=SECONDS))
     process = subprocess.Popen([nginx, "-c", config, "-e", folder / "start.log"])
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -56,7 +56,7 @@ async def stop(process: asyncio.subprocess.Process) -> tuple[float, str]:
     """Tell it to stop; return the seconds that it took, and its log."""
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         _, log = await process.communicate()
     return time.monotonic() - began, log.decode()
 
