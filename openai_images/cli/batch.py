@@ -1,8 +1,8 @@
 """`openai-images batch`: many prompts into one folder; the same command again resumes.
 
 Invariants: plan and cost are printed before anything is sent, an outcome after it is on disk; the first Ctrl-C drains,
-the second cancels; a closed terminal or pipe loses nothing; placeholder images never share a folder with a model's; nothing is sent if a
-Dask scheduler cannot be reached.
+the second cancels; a closed terminal or pipe loses nothing; placeholder images never share a folder with a model's;
+nothing is sent if a Dask scheduler cannot be reached.
 Must not: send anything twice unless an option allows it.
 """
 

@@ -14,9 +14,15 @@ from typing import Any, BinaryIO, Final
 import attrs
 
 from openai_images.server.batches.batch import Batch
-from openai_images.server.batches.files import MAX_STORED_BYTES, FileStore
+from openai_images.server.batches.files import (
+    GARBAGE,
+    MAX_STORED_BYTES,
+    FileStore,
+    LineFile,
+    error_line,
+    response_line,
+)
 from openai_images.server.batches.input_file import InputFile, read_input, read_request
-from openai_images.server.batches.output import GARBAGE, LineFile, error_line, response_line
 from openai_images.server.catalog import served_models
 from openai_images.server.encoder import Encoder
 from openai_images.server.error_replies import (

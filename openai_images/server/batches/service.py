@@ -12,8 +12,7 @@ from aiohttp import web
 
 from openai_images.server import request_body
 from openai_images.server.batches.batch import ENDED, Batch
-from openai_images.server.batches.calls import Call, CallAnswerer
-from openai_images.server.batches.checks import MAX_SECONDS, check_expiry, no_file, page
+from openai_images.server.batches.calls import MAX_SECONDS, Call, CallAnswerer, check_expiry, no_file, page
 from openai_images.server.batches.file_calls import FileCalls
 from openai_images.server.batches.files import FileStore
 from openai_images.server.batches.runner import BatchRunner
