@@ -53,8 +53,7 @@ if TYPE_CHECKING:
     )
     from openai_images.http.endpoint import ApiKey, TokenProvider
     from openai_images.many.outcomes import Outcomes
-    from openai_images.models.cost import cost_of
-    from openai_images.models.estimate import estimate_cost, estimate_cost_range
+    from openai_images.models.cost import cost_of, estimate_cost, estimate_cost_range
     from openai_images.models.image import Image
     from openai_images.models.model_info import ModelInfo
     from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
@@ -133,8 +132,7 @@ _MODULES = {
         "Usage",
     ),
     "models.parameters": ("CallOptions", "EditKeywords", "GenerateKeywords"),
-    "models.cost": ("cost_of",),
-    "models.estimate": ("estimate_cost", "estimate_cost_range"),
+    "models.cost": ("cost_of", "estimate_cost", "estimate_cost_range"),
     "models.requests": ("EditParams", "EditRequest", "ImageInput", "ImageReference"),
     "models.options": ("RetryPolicy", "Timing"),
     "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),

@@ -18,8 +18,7 @@ from openai_images.models.options import Timing
 from openai_images.models.outcomes import CallObserver, RunObserver
 from openai_images.models.results import ImageEvent
 from openai_images.telemetry.attributes import CallFacts
-from openai_images.telemetry.call_trace import CallEnd, CallTrace
-from openai_images.telemetry.run_trace import RunTrace
+from openai_images.telemetry.call_trace import CallEnd, CallTrace, RunTrace
 
 if TYPE_CHECKING:
     from openai_images.telemetry.instruments import Instruments

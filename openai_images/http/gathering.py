@@ -1,8 +1,10 @@
 """Leaves the small pieces of an image in the socket for a moment: waking up for each costs far more than its bytes.
 
 Invariants: bytes that have arrived wait `delay` seconds at most; a transport that is closing, or that somebody else
-paused, is not touched; after `stop` the connection reads as before.
-Must not: gather what is no image (the caller's `delay` is 0 there), or hold the sender back.
+paused, is not touched; after `stop` the connection reads as before. A `LightContent` has the bytes of aiohttp's own
+body; a body of another class, or without a private attribute that is needed here, is not changed.
+Must not: gather what is no image (the caller's `delay` is 0 there), or hold the sender back; be used for `readchunk`,
+because the ends of HTTP chunks are not kept.
 """
 
 from __future__ import annotations
@@ -12,8 +14,12 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any, Protocol
+
+import aiohttp
 
 _UNKNOWN = 64 * 1024
 """Bytes to wait for while the pace is not known."""
@@ -34,6 +40,18 @@ _NO_FLOW_CONTROL = (AttributeError, NotImplementedError, RuntimeError)  # what t
 _release = re.match(r"(\d+)\.(\d+)", os.uname().release) if sys.platform == "linux" else None
 _COUNTS_BYTES = _release is not None and (int(_release[1]), int(_release[2])) >= (4, 18)
 """Since then `SO_RCVLOWAT` holds back wake-ups, and reducing it wakes up for what has arrived."""
+
+_LARGE_PIECE = 64 * 1024
+"""Bytes of a piece that is always decoded as it arrives; smaller ones that come together are better joined first."""
+
+_is_paused = attrgetter("_protocol._reading_paused")
+_private = attrgetter(
+    *("_buffer", "_buffer_offset", "_cursor", "_eof", "_exception", "_loop", "_size", "_timer", "_waiter"),
+    *("_protocol._reading_paused", "_protocol.connected"),
+)
+
+Take = Callable[[bytes], bool]
+"""Takes bytes when they arrive, or returns False."""
 
 
 class _Hold(Protocol):
@@ -161,3 +179,79 @@ def _hold(transport: Any) -> _Hold:
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return _Pause(transport)
     return _LowMark(sock)
+
+
+class _TakingWaiter(asyncio.Future[None]):
+    """The future of a body that is waited for, with what takes the bytes that come, and counts them."""
+
+    take: Take
+    gathering: Gathering
+
+
+class LightContent(aiohttp.StreamReader):
+    """A body without the ends of its HTTP chunks, which only `readchunk` needs.
+
+    aiohttp (3.14) records each end, and resumes the parser after each chunk that is read although nothing was paused:
+    for chunks of 16 KB that costs more than reading them.
+    """
+
+    __slots__ = ()
+
+    def begin_http_chunk_receiving(self) -> None:
+        """Do nothing."""
+
+    def end_http_chunk_receiving(self) -> None:
+        """Do nothing."""
+
+    async def read_rest(self, nbytes: int, take: Take, gathering: Gathering) -> bytes:
+        """Read as `read` does, but give each piece that comes meanwhile to `take`, and only return what it refuses."""
+        while not self._buffer and not self._eof:
+            if self._exception is not None:
+                raise self._exception
+            if not self._protocol.connected:
+                raise RuntimeError("the connection is closed")
+            waiter = self._waiter = _TakingWaiter(loop=self._loop)
+            waiter.take, waiter.gathering = take, gathering
+            try:
+                with self._timer:
+                    await waiter
+            finally:
+                self._waiter = None
+        return self.read_nowait(nbytes)
+
+    def feed_data(self, data: bytes, size: int = 0) -> bool:
+        """Take the next bytes of the parser."""
+        waiter = self._waiter
+        if type(waiter) is _TakingWaiter and not self._buffer:
+            nbytes = len(data)
+            # Many pieces of one read are better joined first.
+            if (waiter.gathering.is_slow or nbytes >= _LARGE_PIECE) and waiter.take(data):
+                self.total_bytes += nbytes
+                waiter.gathering.took(nbytes)
+                return False
+        super().feed_data(data, size)
+        return False
+
+    def _read_nowait(self, n: int) -> bytes:
+        buffer, size = self._buffer, self._size
+        if not size:
+            return b""
+        if not 0 < size <= n or self._buffer_offset:
+            return super()._read_nowait(n)
+        self._timer.assert_timeout()
+        data = buffer[0] if len(buffer) == 1 else b"".join(buffer)
+        buffer.clear()
+        self._size = 0
+        self._cursor += size
+        if _is_paused(self):
+            self._protocol.resume_reading()
+        return data
+
+
+def lighten(content: aiohttp.StreamReader) -> aiohttp.StreamReader:
+    """Return the body, made cheaper to read if it is aiohttp's own and has the expected attributes."""
+    if type(content) is aiohttp.StreamReader:
+        with suppress(AttributeError, TypeError):
+            _private(content)
+            content.__class__ = LightContent
+    return content

@@ -20,11 +20,11 @@ from typing import Any, Final, cast
 
 from attrs import evolve, field, fields_dict, frozen
 
-from openai_images._util.plain_json import json_value
+from openai_images._util.json import json_value
 from openai_images.batch.items.models import BatchItem, BatchOptions
 from openai_images.batch.items.source_images import ImageDigests
 from openai_images.errors import BatchInputError, RequestInvalidError
-from openai_images.models.estimate import estimate_cost
+from openai_images.models.cost import estimate_cost
 from openai_images.models.requests import (
     EditRequest,
     GenerateRequest,
