@@ -113,7 +113,7 @@ class PricedResult(Protocol):
 def usage_fields(usage: Usage | SvgUsage | TokenDetails) -> dict[str, Any]:
     """Return a usage as a JSON object without missing counts; values of unexpected types become text; never raises."""
     # Imported here: a client starts without Decimal.
-    from openai_images._util.json import json_value  # noqa: PLC0415
+    from openai_images._util.plain_json import json_value  # noqa: PLC0415
 
     fields: dict[str, Any] = {}
     for name in fields_dict(type(usage)):
