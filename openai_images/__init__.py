@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from openai_images.client.stream import ImageStream
     from openai_images.cluster.compaction import OpenClaim, SharedStatus, read_batch_status
     from openai_images.cluster.dask import DaskEngine
-    from openai_images.cluster.opening import Shard
     from openai_images.cluster.ray import RayBatch
+    from openai_images.cluster.shared_batch import Shard
     from openai_images.errors import (
         APIConnectionError,
         APIStatusError,
@@ -87,7 +87,7 @@ _MODULES = {
     "cluster.dask": ("DaskEngine",),
     "cluster.ray": ("RayBatch",),
     "cluster.compaction": ("OpenClaim", "SharedStatus", "read_batch_status"),
-    "cluster.opening": ("Shard",),
+    "cluster.shared_batch": ("Shard",),
     "errors": (
         "APIConnectionError",
         "APIStatusError",
@@ -239,7 +239,7 @@ if not TYPE_CHECKING:  # a type checker that sees it accepts every misspelt name
     def __getattr__(name: str) -> object:
         """Import a public name from its module, once."""
         if name not in _MODULE_BY_NAME:
-            from openai_images._util.names import missing_name  # noqa: PLC0415  only mistakes need it
+            from openai_images._util.name_errors import missing_name  # noqa: PLC0415  only mistakes need it
 
             raise missing_name(__name__, name, __all__)
         value = getattr(import_module(f"{__name__}.{_MODULE_BY_NAME[name]}"), name)

@@ -256,10 +256,10 @@ LONG = "def f():\n    '''Doc.\n    More.'''\n" + "    x = 1\n" * 45
         ("wire/sse.py", "if TYPE_CHECKING:\n    import openai_images.http.transport", "wire imports http"),
         (
             "http/retry.py",
-            "def f():\n    'D.'\n    import openai_images.client.calls",
+            "def f():\n    'D.'\n    import openai_images.client.call_factory",
             "http imports client",
         ),
-        ("client/calls.py", "from openai_images.batch.batch import Run", "client imports batch"),
+        ("client/call_factory.py", "from openai_images.batch.batch import Run", "client imports batch"),
         ("server/server.py", "from openai_images.wire.sse import SSEFramer", "server imports wire"),
         ("cli/main.py", "from openai_images.errors import ImagesError", "cli imports errors"),
         ("cli/main.py", "import_module('openai_images.wire.sse')", "cli imports wire"),

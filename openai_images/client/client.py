@@ -256,7 +256,7 @@ class ImagesClient(Adjustable):
         `RequestInvalidError`, `ConfigurationError` or TypeError immediately.
         """
         # Imported here: single calls start faster without it.
-        from openai_images.client.many import ManyOptions, start_many  # noqa: PLC0415
+        from openai_images.client.generate_many import ManyOptions, start_many  # noqa: PLC0415
 
         calls = self._for_call(params)._calls  # noqa: SLF001  same class
         defaults = {"model": calls.model, **params}

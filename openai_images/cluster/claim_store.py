@@ -30,7 +30,9 @@ from openai_images.batch.journal.journal import encode_row
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile, parse_line
 from openai_images.batch.journal.ledger import Ledger
 from openai_images.batch.run.item_store import ItemTakenError
-from openai_images.cluster.names import (
+from openai_images.cluster.retrier import Retrier
+from openai_images.cluster.storage import FolderStorage, Storage
+from openai_images.cluster.storage_names import (
     IMAGES,
     RECORDS,
     added_name,
@@ -39,8 +41,6 @@ from openai_images.cluster.names import (
     parse_record,
     record_name,
 )
-from openai_images.cluster.retrying import Retrier
-from openai_images.cluster.storage import FolderStorage, Storage
 from openai_images.models.image import Image
 
 _THREADS = 16

@@ -26,7 +26,7 @@ from openai_images.client.client import ImagesClient
 from openai_images.cluster.claim_store import Claimant
 from openai_images.cluster.compaction import SharedStatus, read_batch_status
 from openai_images.cluster.job import ItemSpec, Job, Row
-from openai_images.cluster.opening import SharedInput, open_shared
+from openai_images.cluster.shared_batch import SharedInput, open_shared
 from openai_images.cluster.storage import open_storage
 from openai_images.cluster.worker import run_items
 from openai_images.errors import ConfigurationError

@@ -30,7 +30,8 @@ from openai_images.batch.journal.journal import dated_row, done_row, encode_row
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile, parse_line
 from openai_images.batch.journal.ledger import ItemRecord, Ledger
 from openai_images.cluster.claim_store import StorageImages, add_row, read_lines, stored_file
-from openai_images.cluster.names import (
+from openai_images.cluster.storage import FolderStorage, Storage
+from openai_images.cluster.storage_names import (
     CLAIMS,
     IMAGES,
     RECORDS,
@@ -39,7 +40,6 @@ from openai_images.cluster.names import (
     parse_record,
     record_name,
 )
-from openai_images.cluster.storage import FolderStorage, Storage
 from openai_images.errors import DecodeError
 from openai_images.models.completeness import flaw_of
 from openai_images.models.image import Image

@@ -17,9 +17,9 @@ from openai_images.batch.run.item_store import ItemTakenError
 from openai_images.cluster.claim_store import Claimant, ClaimStore, add_row, read_rows
 from openai_images.cluster.inputs import read_runs
 from openai_images.cluster.job import ItemSpec
-from openai_images.cluster.names import IMAGES, claim_name, item_ids, item_stem, record_name
+from openai_images.cluster.later_claims import find_taken
 from openai_images.cluster.storage import FolderStorage, FsspecStorage
-from openai_images.cluster.taken import find_taken
+from openai_images.cluster.storage_names import IMAGES, claim_name, item_ids, item_stem, record_name
 from openai_images.server import LocalImagesServer
 from tests.cluster.test_worker import specs
 from tests.helpers.batch_runs import many

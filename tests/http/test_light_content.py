@@ -10,7 +10,7 @@ import pytest
 
 from openai_images.http import body_reader
 from openai_images.http.body_reader import BodyReader, OpenBodies
-from openai_images.http.gathering import Gathering, LightContent
+from openai_images.http.small_pieces import Gathering, LightContent
 from tests.helpers.clients import client_of, stream
 from tests.helpers.raw_server import LAST_CHUNK, RawServer, chunk, chunked
 from tests.http.test_read_delay import HEAD, IMAGE, TAIL, TEXT

@@ -36,7 +36,7 @@ from openai_images.errors import (
     annotate,
 )
 from openai_images.http.endpoint import Endpoint
-from openai_images.http.get import FileDownload, get, open_file
+from openai_images.http.get_requests import FileDownload, get, open_file
 from openai_images.http.retry import RetryState, decide
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
 from openai_images.wire.requests import CompositeBody, HTTPRequest, merge_headers

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from openai_images.catalog.prices import Prices
-from openai_images.client.calls import run_observer
+from openai_images.client.call_factory import run_observer
 from openai_images.client.client import ImagesClient
-from openai_images.client.prepared import split_counts
+from openai_images.client.prepared_request import split_counts
 from openai_images.errors import RequestInvalidError
 from openai_images.models.cost import cost_of
 from openai_images.models.options import Timing

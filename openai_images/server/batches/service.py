@@ -12,7 +12,14 @@ from aiohttp import web
 
 from openai_images.server import request_body
 from openai_images.server.batches.batch import ENDED, Batch
-from openai_images.server.batches.calls import MAX_SECONDS, Call, CallAnswerer, check_expiry, no_file, page
+from openai_images.server.batches.call_answerer import (
+    MAX_SECONDS,
+    Call,
+    CallAnswerer,
+    check_expiry,
+    no_file,
+    page,
+)
 from openai_images.server.batches.file_calls import FileCalls
 from openai_images.server.batches.files import FileStore
 from openai_images.server.batches.runner import BatchRunner

@@ -20,7 +20,7 @@ from openai_images.client.call import SingleCall
 from openai_images.client.downloads import DownloadingCall
 from openai_images.client.endpoint_source import EndpointSource
 from openai_images.client.files import Output, OutputFiles
-from openai_images.client.prepared import PreparedEdit, PreparedRequest
+from openai_images.client.prepared_request import PreparedEdit, PreparedRequest
 from openai_images.errors import ConfigurationError
 from openai_images.http.endpoint import Endpoint
 from openai_images.models.options import Limits, RetryPolicy, Timeouts

@@ -13,8 +13,8 @@ from attrs import define, field
 from openai_images.batch.journal.journal_reader import JournalRow
 from openai_images.cluster.claim_store import read_rows, read_settled
 from openai_images.cluster.job import ItemSpec
-from openai_images.cluster.names import claim_name, record_name
 from openai_images.cluster.storage import Storage
+from openai_images.cluster.storage_names import claim_name, record_name
 
 
 @define

@@ -17,7 +17,7 @@ from attrs import frozen
 from openai_images._util.filenames import safe_file_name
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices
 from openai_images.client.attempts import CallContext
-from openai_images.client.calls import CallFactory, run_observer
+from openai_images.client.call_factory import CallFactory, run_observer
 from openai_images.client.files import Output
 from openai_images.errors import ImagesError, RequestInvalidError
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES, UnsentOSError
