@@ -31,7 +31,7 @@ from openai_images.cli import error_report, output
 from openai_images.cli.console import Console, Streams
 from openai_images.cli.error_report import ErrorReport
 from openai_images.cli.image_reporter import ImageReporter, check_stdout
-from openai_images.cli.options import CallOptions, decode_text, open_client, read_stdin_text
+from openai_images.cli.options import CommandOptions, decode_text, open_client, read_stdin_text
 from openai_images.cli.progress import CallProgress, ProgressDisplay, make_progress_display
 
 Verbs: TypeAlias = tuple[Callable[..., Awaitable[ImageResult]], Callable[..., ImageStream]]
@@ -40,7 +40,7 @@ STDIN = "-"
 
 
 @frozen(kw_only=True)
-class GenerateOptions(CallOptions):
+class GenerateOptions(CommandOptions):
     """Options of `generate`."""
 
     prompt: str | None = field(default=None, repr=False)

@@ -27,7 +27,7 @@ from openai_images import (
 )
 from openai_images.cli.console import Console, Streams, join_limited, plural, printable
 from openai_images.cli.error_report import ErrorReport, run_command
-from openai_images.cli.options import CallOptions, offline_client, open_client
+from openai_images.cli.options import CommandOptions, offline_client, open_client
 from openai_images.cli.text_table import table_lines
 
 _SIZES = ("1024x1024", "1536x1024", "1024x1536", "2048x2048", "3840x2160")
@@ -39,7 +39,7 @@ _MAX_LISTED = 20
 
 
 @frozen(kw_only=True)
-class ModelsOptions(CallOptions):
+class ModelsOptions(CommandOptions):
     """Options of `models`."""
 
     ask_server: bool = False

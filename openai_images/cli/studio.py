@@ -14,7 +14,7 @@ from attrs import frozen
 
 from openai_images.cli.console import DEFAULT_MODEL, Console, Streams, plural
 from openai_images.cli.error_report import ErrorReport, report_error, run_command, write_error_report
-from openai_images.cli.options import CallOptions, open_client
+from openai_images.cli.options import CommandOptions, open_client
 
 if TYPE_CHECKING:
     from openai_images.studio import History, Studio
@@ -24,7 +24,7 @@ _CLOSED = "Generations in flight are in the journal: images that arrived are in 
 
 
 @frozen(kw_only=True)
-class StudioOptions(CallOptions):
+class StudioOptions(CommandOptions):
     """Options of `studio`."""
 
     out: str = "studio"

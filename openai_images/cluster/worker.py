@@ -203,7 +203,7 @@ class Worker:
         error: Exception | None = None
         try:
             await ItemRunner(self._run_state, item.work, _Observer(self)).run()
-        except _StoppedError:
+        except _RunStoppedError:
             error = self._run_state.stop_reason.error
         except (ImagesError, OSError) as failure:
             error = failure
@@ -218,9 +218,9 @@ class Worker:
         self.stop()
 
     def check(self) -> None:
-        """Raise `_StoppedError` if the job is stopped."""
+        """Raise `_RunStoppedError` if the job is stopped."""
         if self._is_stopped:
-            raise _StoppedError
+            raise _RunStoppedError
 
     def _forget(self, key: str) -> None:
         """Remove an item: the ledger of a worker that runs for days must not grow."""
@@ -239,7 +239,7 @@ class Worker:
         return make_row(item, rows, error, is_taken=is_taken, stops=self._is_stopped, message=message)
 
 
-class _StoppedError(Exception):
+class _RunStoppedError(Exception):
     """Ends an item that was not sent before the job was stopped."""
 
 

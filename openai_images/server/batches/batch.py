@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 
 from openai_images.server.faults import find_fault
-from openai_images.server.faults.batches import BatchPlan
+from openai_images.server.faults.batches import BatchFaultPlan
 from openai_images.server.records import RecordedBatch
 
 _Attribute = attrs.Attribute
@@ -72,14 +72,14 @@ _TIMES: Final = (
 
 
 @attrs.define(kw_only=True, eq=False)
-class Batch:
+class ServerBatch:
     """One batch; times are Unix times in seconds, `output_seconds` is how long its files are kept."""
 
     endpoint: str
     input_file_id: str
     metadata: dict[str, str] | None
     output_seconds: int
-    plan: BatchPlan
+    plan: BatchFaultPlan
     created_at: int
     expires_at: float
     id: str = attrs.field(factory=lambda: f"batch_{uuid.uuid4().hex}")

@@ -39,7 +39,7 @@ MAX_SECONDS: Final = 2_592_000
 
 
 @attrs.frozen(kw_only=True)
-class Call:
+class ActiveCall:
     """One call being answered."""
 
     request: web.Request
@@ -51,7 +51,7 @@ class Call:
         return to_response(reply, self.active.headers())
 
 
-Action = Callable[[Call], Awaitable[web.StreamResponse]]
+Action = Callable[[ActiveCall], Awaitable[web.StreamResponse]]
 
 
 @attrs.frozen(kw_only=True)
@@ -88,7 +88,7 @@ class CallAnswerer:
         plan = self._next_fault(step, request).plan
         if not plan.is_after:
             await self._interfere(plan, request, active)
-        response = await action(Call(request=request, active=active, plan=plan))
+        response = await action(ActiveCall(request=request, active=active, plan=plan))
         if plan.is_after:
             await self._interfere(plan, request, active)
         return response

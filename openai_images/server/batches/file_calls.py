@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, Final
 import attrs
 from aiohttp import web
 
-from openai_images.server.batches.call_answerer import MAX_SECONDS, Call, check_expiry, no_file, page
-from openai_images.server.batches.files import MAX_FILE_BYTES, FileStore, StoredFile
+from openai_images.server.batches.call_answerer import MAX_SECONDS, ActiveCall, check_expiry, no_file, page
+from openai_images.server.batches.files import MAX_FILE_BYTES, FileStore, ServerFile
 from openai_images.server.batches.input_file import MAX_INPUT_BYTES
 from openai_images.server.delivery import SLICE, hang_up, open_transport
 from openai_images.server.error_replies import (
@@ -56,7 +56,7 @@ class UploadReader:
         self._name = ""
         self._text: bytes | None = None  # of the current part, None if that is the file
 
-    async def read(self, request: web.Request, body_timeout: float) -> StoredFile:
+    async def read(self, request: web.Request, body_timeout: float) -> ServerFile:
         """Store and return the file in the body; `body_timeout` is in seconds. Raises `RequestRejectedError`."""
         content_type = request.headers.get("content-type", "")
         require_type(content_type, FORM)
@@ -113,7 +113,7 @@ class UploadReader:
         elif self._name.partition("[")[0] not in _FIELDS:
             raise unknown_parameter(self._name)
 
-    async def _store(self) -> StoredFile:
+    async def _store(self) -> ServerFile:
         if self._file is None:
             raise missing_parameter("file")
         if "purpose" not in self._fields:
@@ -142,29 +142,29 @@ class FileCalls:
     state: ServerState
     files: FileStore
 
-    async def upload(self, call: Call) -> web.StreamResponse:
+    async def upload(self, call: ActiveCall) -> web.StreamResponse:
         """Answer `POST /v1/files`."""
         reader = UploadReader(self.files, call.active, is_cut=call.plan.middle == "cut")
         stored = await reader.read(call.request, self.settings.body_timeout)
         return call.respond(Reply(200, compact_json(stored.as_dict())))
 
-    async def retrieve(self, call: Call) -> web.StreamResponse:
+    async def retrieve(self, call: ActiveCall) -> web.StreamResponse:
         """Answer `GET /v1/files/{id}`."""
         return call.respond(Reply(200, compact_json(self._find(call).as_dict())))
 
-    async def list(self, call: Call) -> web.StreamResponse:
+    async def list(self, call: ActiveCall) -> web.StreamResponse:
         """Answer `GET /v1/files`."""
         purpose = call.request.query.get("purpose")
         files = [file for file in self.files.all() if purpose in {None, file.purpose}]
         return call.respond(page(files, call.request.query, limit=_PAGE, most=_PAGE))
 
-    async def delete(self, call: Call) -> web.StreamResponse:
+    async def delete(self, call: ActiveCall) -> web.StreamResponse:
         """Answer `DELETE /v1/files/{id}`."""
         stored = self._find(call)
         self.files.delete(stored)
         return call.respond(Reply(200, compact_json({"id": stored.id, "object": "file", "deleted": True})))
 
-    async def content(self, call: Call) -> web.StreamResponse:
+    async def content(self, call: ActiveCall) -> web.StreamResponse:
         """Answer `GET /v1/files/{id}/content` with the bytes; one megabyte is in memory at a time."""
         stored, request = self._find(call), call.request
         response = web.StreamResponse(
@@ -191,7 +191,7 @@ class FileCalls:
             file.close()
         return response
 
-    def _find(self, call: Call) -> StoredFile:
+    def _find(self, call: ActiveCall) -> ServerFile:
         file_id = call.request.match_info["id"]
         stored = self.files.find(file_id)
         if stored is None:
@@ -208,7 +208,7 @@ async def _send(response: web.StreamResponse, file: FileIO, nbytes: int) -> None
             await response.write(view[start : start + SLICE])
 
 
-def _header_name(stored: StoredFile) -> str:
+def _header_name(stored: ServerFile) -> str:
     """Return the file's name in ASCII, without characters that would end a quoted text."""
     name = Path(stored.filename).name.encode("ascii", "replace").decode()
     return "".join(c if c.isprintable() and c not in '"\\' else "_" for c in name)

@@ -30,7 +30,7 @@ GARBAGE: Final = b'{"id": "batch_req_garbage", "custom_id": "\n'
 
 
 @attrs.frozen(kw_only=True)
-class StoredFile:
+class ServerFile:
     """One file; times are Unix times in seconds, `expires_at` None if it is kept."""
 
     id: str
@@ -62,7 +62,7 @@ class FileStore:
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._folder: TemporaryDirectory[str] | None = None
-        self._files: dict[str, StoredFile] = {}
+        self._files: dict[str, ServerFile] = {}
         self.nbytes = 0
 
     @property
@@ -76,10 +76,10 @@ class FileStore:
             self._folder = TemporaryDirectory(prefix="local-images-", ignore_cleanup_errors=True)
         return Path(self._folder.name, uuid.uuid4().hex).open("xb", buffering=_BUFFER)
 
-    def add(self, file: BinaryIO, *, purpose: str, filename: str, seconds: float | None) -> StoredFile:
+    def add(self, file: BinaryIO, *, purpose: str, filename: str, seconds: float | None) -> ServerFile:
         """Keep a closed file for `seconds`; None: until the server ends."""
         path, now = Path(file.name), int(self._settings.now())
-        stored = StoredFile(
+        stored = ServerFile(
             id=f"file-{uuid.uuid4().hex[:22]}",
             purpose=purpose,
             filename=filename,
@@ -97,7 +97,7 @@ class FileStore:
         file.close()
         Path(file.name).unlink(missing_ok=True)
 
-    def find(self, file_id: str) -> StoredFile | None:
+    def find(self, file_id: str) -> ServerFile | None:
         """Return a file, or None if it does not exist any more."""
         self._drop_expired()
         return self._files.get(file_id)
@@ -109,12 +109,12 @@ class FileStore:
             return None
         return stored.path
 
-    def all(self) -> tuple[StoredFile, ...]:
+    def all(self) -> tuple[ServerFile, ...]:
         """Return the files that exist now, in the order of their creation."""
         self._drop_expired()
         return tuple(self._files.values())
 
-    def delete(self, stored: StoredFile) -> None:
+    def delete(self, stored: ServerFile) -> None:
         """Remove a file."""
         del self._files[stored.id]
         self.nbytes -= stored.nbytes
@@ -169,7 +169,7 @@ class LineFile:
         if self._held_bytes >= HELD_BYTES:
             await self._flush()
 
-    async def publish(self, filename: str, seconds: float) -> StoredFile | None:
+    async def publish(self, filename: str, seconds: float) -> ServerFile | None:
         """Add the file to the store and return it; None if it has no line."""
         if not self.nbytes:
             return None
