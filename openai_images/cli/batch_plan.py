@@ -26,8 +26,8 @@ from openai_images.cli.console import (
     dollars,
     join_limited,
     plural,
+    table_lines,
 )
-from openai_images.cli.text_table import table_lines
 
 _AUTO = "auto counts as its most expensive size and quality"
 _UNSET = (None, "auto")
