@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from attrs import Factory, frozen
 
 from benchmarks.running import DISTORTING, ROOT
-from openai_images.cluster.open_storage import open_storage
+from openai_images.cluster.storage import open_storage
 from openai_images.server import LocalImagesServer
 
 __all__ = ["PATIENCE", "Engine", "Files", "FolderFiles", "Job", "ObjectFiles", "Shards"]

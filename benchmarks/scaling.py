@@ -110,9 +110,9 @@ WAYS: dict[str, Way] = {"generate_many": generate_many, "Batch": batch}
 async def finish(_: Any, folder: Path, seen: Seen, prompts: int, __: int) -> None:
     """Write the folder of a batch that is done; to run it would take the disk minutes."""
     from openai_images import BatchOptions
-    from openai_images.batch.items import resolve_items
-    from openai_images.batch.journal import FORMAT, dated_row, done_row, encode_row
-    from openai_images.batch.journal_reader import StoredFile
+    from openai_images.batch.items.resolved_item import resolve_items
+    from openai_images.batch.journal.journal import FORMAT, dated_row, done_row, encode_row
+    from openai_images.batch.journal.journal_reader import StoredFile
 
     (folder / "images").mkdir(parents=True)
     picture = noise(4)

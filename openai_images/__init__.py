@@ -12,10 +12,10 @@ from openai_images._version import __version__
 
 if TYPE_CHECKING:
     from openai_images.batch.batch import Batch
-    from openai_images.batch.costs import BatchCosts, ModelCosts, read_batch_costs
-    from openai_images.batch.input import read_batch_items
-    from openai_images.batch.matrix import expand_matrix
-    from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
+    from openai_images.batch.input.matrix import expand_matrix
+    from openai_images.batch.input.reader import read_batch_items
+    from openai_images.batch.items.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
+    from openai_images.batch.journal.costs import BatchCosts, ModelCosts, read_batch_costs
     from openai_images.catalog.models import ModelSpec, SizeRules, known_models
     from openai_images.catalog.prices import PUBLISHED_PRICES, ModelPrice, Prices, read_prices
     from openai_images.catalog.sizes import size_of_ratio
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from openai_images.cluster.compaction import OpenClaim, SharedStatus, read_batch_status
     from openai_images.cluster.dask import DaskEngine
     from openai_images.cluster.ray import RayBatch
-    from openai_images.cluster.shards import Shard
+    from openai_images.cluster.shared_batch import Shard
     from openai_images.errors import (
         APIConnectionError,
         APIStatusError,
@@ -53,8 +53,7 @@ if TYPE_CHECKING:
     )
     from openai_images.http.endpoint import ApiKey, TokenProvider
     from openai_images.many.outcomes import Outcomes
-    from openai_images.models.cost import cost_of
-    from openai_images.models.estimate import estimate_cost, estimate_cost_range
+    from openai_images.models.cost import cost_of, estimate_cost, estimate_cost_range
     from openai_images.models.image import Image
     from openai_images.models.model_info import ModelInfo
     from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
@@ -79,16 +78,16 @@ if TYPE_CHECKING:
     from openai_images.telemetry.telemetry import Telemetry
 
 _MODULES = {
-    "batch.costs": ("BatchCosts", "ModelCosts", "read_batch_costs"),
-    "batch.input": ("read_batch_items",),
-    "batch.matrix": ("expand_matrix",),
-    "batch.models": ("BatchItem", "BatchOptions", "BatchPlan", "BatchSummary"),
+    "batch.journal.costs": ("BatchCosts", "ModelCosts", "read_batch_costs"),
+    "batch.input.reader": ("read_batch_items",),
+    "batch.input.matrix": ("expand_matrix",),
+    "batch.items.models": ("BatchItem", "BatchOptions", "BatchPlan", "BatchSummary"),
     "batch.batch": ("Batch",),
     "client.client": ("ImagesClient",),
     "cluster.dask": ("DaskEngine",),
     "cluster.ray": ("RayBatch",),
     "cluster.compaction": ("OpenClaim", "SharedStatus", "read_batch_status"),
-    "cluster.shards": ("Shard",),
+    "cluster.shared_batch": ("Shard",),
     "errors": (
         "APIConnectionError",
         "APIStatusError",
@@ -133,8 +132,7 @@ _MODULES = {
         "Usage",
     ),
     "models.parameters": ("CallOptions", "EditKeywords", "GenerateKeywords"),
-    "models.cost": ("cost_of",),
-    "models.estimate": ("estimate_cost", "estimate_cost_range"),
+    "models.cost": ("cost_of", "estimate_cost", "estimate_cost_range"),
     "models.requests": ("EditParams", "EditRequest", "ImageInput", "ImageReference"),
     "models.options": ("RetryPolicy", "Timing"),
     "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),
@@ -241,7 +239,7 @@ if not TYPE_CHECKING:  # a type checker that sees it accepts every misspelt name
     def __getattr__(name: str) -> object:
         """Import a public name from its module, once."""
         if name not in _MODULE_BY_NAME:
-            from openai_images._util.names import missing_name  # noqa: PLC0415  only mistakes need it
+            from openai_images._util.name_errors import missing_name  # noqa: PLC0415  only mistakes need it
 
             raise missing_name(__name__, name, __all__)
         value = getattr(import_module(f"{__name__}.{_MODULE_BY_NAME[name]}"), name)

@@ -61,7 +61,7 @@ def keyword_hints(cls: type[_Class]) -> type[_Class]:
             if not unknown:
                 raise
             # Imported late: valid keywords do not need it.
-            from openai_images._util.names import unknown_keyword  # noqa: PLC0415
+            from openai_images._util.name_errors import unknown_keyword  # noqa: PLC0415
 
             raise unknown_keyword(cls.__name__, unknown[0], names) from None
 

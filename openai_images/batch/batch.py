@@ -19,15 +19,15 @@ from attrs import evolve
 
 from openai_images._util.aio import run_to_completion
 from openai_images._util.attrs import safe_repr
+from openai_images._util.filesystem import Disk
 from openai_images.batch.batch_runner import BatchRunner
-from openai_images.batch.caller import Caller
-from openai_images.batch.filesystem import Disk
-from openai_images.batch.item_store import OpenBatch, Opener
-from openai_images.batch.items import resolve_items
-from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
+from openai_images.batch.items.models import BatchItem, BatchOptions, BatchPlan, BatchSummary
+from openai_images.batch.items.resolved_item import resolve_items
 from openai_images.batch.recovery import open_batch
-from openai_images.batch.remote_runner import RemoteBatch, RemoteOpener
-from openai_images.batch.run_state import RunSettings
+from openai_images.batch.run.caller import Caller
+from openai_images.batch.run.item_store import OpenBatch, Opener
+from openai_images.batch.run.remote_runner import RemoteBatch, RemoteOpener
+from openai_images.batch.run.run_state import RunSettings
 from openai_images.client.client import ImagesClient
 from openai_images.models.notebook import table_of_fields
 from openai_images.models.outcomes import Outcome, Progress

@@ -14,18 +14,18 @@ from functools import partial
 
 from attrs import evolve
 
-from openai_images.batch.caller import run_cost
-from openai_images.batch.contact_sheet import write_page
-from openai_images.batch.image_records import write_records
-from openai_images.batch.item_runner import ItemRunner
-from openai_images.batch.item_store import ItemTakenError
-from openai_images.batch.items import ResolvedItem
-from openai_images.batch.models import BatchSummary
-from openai_images.batch.plan import BatchStatus
-from openai_images.batch.recorder import share_outcome
-from openai_images.batch.remote_runner import RemoteBatch, RemoteItemRunner
-from openai_images.batch.run_state import RunSettings, RunState, WorkItem, planned_work
-from openai_images.batch.sheet_cards import make_thumbnail
+from openai_images.batch.items.models import BatchSummary
+from openai_images.batch.items.plan import BatchStatus
+from openai_images.batch.items.resolved_item import ResolvedItem
+from openai_images.batch.run.caller import run_cost
+from openai_images.batch.run.item_runner import ItemRunner
+from openai_images.batch.run.item_store import ItemTakenError
+from openai_images.batch.run.recorder import share_outcome
+from openai_images.batch.run.remote_runner import RemoteBatch, RemoteItemRunner
+from openai_images.batch.run.run_state import RunSettings, RunState, WorkItem, planned_work
+from openai_images.batch.sheet.contact_sheet import write_page
+from openai_images.batch.sheet.image_records import write_records
+from openai_images.batch.sheet.sheet_entries import make_thumbnail
 from openai_images.errors import ImagesError
 from openai_images.many.failure_streaks import FailureStreak
 from openai_images.many.items import RequestItem, RunOptions
@@ -67,7 +67,7 @@ class BatchRunner:
     def _new_runner(self) -> Callable[..., Runner]:
         if not self._options.economy:
             return Runner
-        from openai_images.batch.economy_run import economy_runner  # noqa: PLC0415  other batches never load it
+        from openai_images.batch.economy.economy_runner import economy_runner  # noqa: PLC0415  other batches never load it
 
         work_of = partial(planned_work, self._opened, options=self._options, can_send=False)
         work = (self._items, self.plan.to_send, work_of, self._make_thumbnails)

@@ -12,24 +12,24 @@ from pathlib import Path
 from attrs import define, field
 
 from openai_images._util.filenames import NameAllocator
+from openai_images._util.filesystem import Disk
 from openai_images._version import __version__
-from openai_images.batch.caller import Caller
-from openai_images.batch.filesystem import Disk
-from openai_images.batch.folder import BatchFolder, OpenJournal, Paths
-from openai_images.batch.image_inventory import ImageInventory
-from openai_images.batch.item_store import JournalStore
-from openai_images.batch.items import ResolvedItem
-from openai_images.batch.journal import FORMAT, PLAIN_FORMAT, dated_row, done_row, timestamp
-from openai_images.batch.journal_reader import JournalRow, StoredFile
-from openai_images.batch.ledger import Ledger
-from openai_images.batch.models import BatchOptions, BatchPlan
-from openai_images.batch.plan import (
+from openai_images.batch.folder.folder import BatchFolder, OpenJournal, Paths
+from openai_images.batch.folder.image_inventory import ImageInventory
+from openai_images.batch.items.models import BatchOptions, BatchPlan
+from openai_images.batch.items.plan import (
     FolderFindings,
     make_plan,
     reject_changed_items,
     reject_lost_rows,
+    reject_unsendable_items,
 )
-from openai_images.batch.send_checks import reject_unsendable_items
+from openai_images.batch.items.resolved_item import ResolvedItem
+from openai_images.batch.journal.journal import FORMAT, PLAIN_FORMAT, dated_row, done_row, timestamp
+from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
+from openai_images.batch.journal.ledger import Ledger
+from openai_images.batch.run.caller import Caller
+from openai_images.batch.run.item_store import JournalStore
 from openai_images.models.results import ImageResult
 
 

@@ -1,27 +1,28 @@
 """`openai-images batch`: many prompts into one folder; the same command again resumes.
 
 Invariants: plan and cost are printed before anything is sent, an outcome after it is on disk; the first Ctrl-C drains,
-the second cancels; a closed terminal or pipe loses nothing; placeholder images never share a folder with a model's.
+the second cancels; a closed terminal or pipe loses nothing; placeholder images never share a folder with a model's;
+nothing is sent if a Dask scheduler cannot be reached.
 Must not: send anything twice unless an option allows it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack, nullcontext
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 from openai_images import Batch, BatchPlan, ImagesClient, ImagesError
 from openai_images.cli import error_report
-from openai_images.cli.batch_costs import estimate_items
-from openai_images.cli.batch_engine import open_engine
 from openai_images.cli.batch_folder import (
     mark_folder,
     planning_folder,
     reject_mixed_folder,
 )
 from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, load_job
-from openai_images.cli.batch_plan import plan_lines, plan_record
+from openai_images.cli.batch_plan import estimate_items, plan_lines, plan_record
 from openai_images.cli.batch_progress import BatchDisplay, make_batch_display
 from openai_images.cli.batch_report import BatchReporter, RunSummary
 from openai_images.cli.console import Console, Streams, plural, wait_writable
@@ -30,7 +31,7 @@ from openai_images.cli.error_report import ErrorReport
 from openai_images.cli.interrupts import InterruptHandler
 from openai_images.cli.options import offline_client, open_client
 
-if TYPE_CHECKING:  # only --dask needs it
+if TYPE_CHECKING:
     from openai_images import DaskEngine
 
 
@@ -204,3 +205,20 @@ class BatchCommand:
             self._console.print_message(run_summary.warning, "magenta")
         self.reporter.print_record(run_summary.record)
         return run_summary.exit_code
+
+
+@asynccontextmanager
+async def open_engine(address: str | None, in_flight: int | None) -> AsyncGenerator[DaskEngine | None]:
+    """Connect to the Dask scheduler at this address; None if there is no address.
+
+    Each worker has up to `in_flight` requests in flight. Raises `ConfigurationError` and `ClusterError`.
+    """
+    if address is None:
+        yield None
+        return
+    from openai_images import DaskEngine
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the engine raises the errors
+    options: dict[str, Any] = {} if in_flight is None else {"in_flight": in_flight}
+    async with DaskEngine.connect(address, **options) as engine:
+        yield engine

@@ -26,11 +26,11 @@ from openai_images import (
     Prices,
     read_prices,
 )
-from openai_images.cli.batch_costs import BudgetLeft, cost_range
 from openai_images.cli.batch_folder import is_shared
 from openai_images.cli.batch_items import BatchInput, InputOptions, load_items
+from openai_images.cli.batch_plan import BudgetLeft, cost_range
 from openai_images.cli.console import dollars, plural
-from openai_images.cli.options import CallOptions
+from openai_images.cli.options import CommandOptions
 from openai_images.cli.output import output_format
 from openai_images.cli.parameters import parse_parameters
 from openai_images.cli.preview import write_thumbnail
@@ -45,7 +45,7 @@ STAND_IN = (
 
 
 @frozen(kw_only=True)
-class BatchCommandOptions(CallOptions):
+class BatchCommandOptions(CommandOptions):
     """Options of `batch`."""
 
     file: str | None = None

@@ -1,21 +1,203 @@
-"""Describes what a batch will do, as text and as JSON.
+"""Describes what a batch will do and its estimated costs, as text and as JSON.
 
+Invariants: an unknown cost is not counted, and reported as unknown; the estimate is a range if `auto` has several
+possible costs, else one amount, the maximum that is billed.
 Must not: report an unknown cost as zero.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
+from attrs import define, field, frozen
+
 from openai_images import (
+    BatchItem,
     BatchPlan,
+    EditRequest,
+    GenerateRequest,
+    Prices,
+    estimate_cost_range,
 )
-from openai_images.cli.batch_costs import CostEstimate
 from openai_images.cli.console import (
     decimal_text,
+    dollars,
     join_limited,
     plural,
+    table_lines,
 )
+
+_AUTO = "auto counts as its most expensive size and quality"
+_UNSET = (None, "auto")
+_MAX_MODEL_LENGTH = 40
+
+
+@define
+class ModelCost:
+    """The estimated cost in US dollars of `requests` for `images` by a model; `unpriced` requests are not counted."""
+
+    requests: int = 0
+    images: int = 0
+    at_least: Decimal = Decimal(0)
+    at_most: Decimal = Decimal(0)
+    unpriced: int = 0
+
+    def __str__(self) -> str:
+        if self.unpriced == self.requests:
+            return "unknown"
+        known, most = self.requests - self.unpriced, dollars(self.at_most, "ROUND_UP")
+        text = f"at most {most}" if self.at_least == self.at_most else f"{dollars(self.at_least)} to {most}"
+        return f"{text} for {known:,} of them" if self.unpriced else text
+
+    def record(self) -> dict[str, Any]:
+        """Return the fields of a JSON line; amounts are null if the cost of a request is unknown."""
+        amounts = {"at_least": self.at_least, "at_most": self.at_most}
+        return {
+            "requests": self.requests,
+            "images": self.images,
+            **{name: None if self.unpriced else decimal_text(amount) for name, amount in amounts.items()},
+        }
+
+
+@frozen
+class CostEstimate:
+    """The estimated cost of `total` requests: at most `cost` US dollars; `unpriced` are not counted, for `reason`."""
+
+    total: int
+    cost: Decimal
+    unpriced: int
+    reason: str
+    prices: str
+    by_model: dict[str | None, ModelCost] = field(factory=dict[str | None, ModelCost], repr=False)
+
+    def __str__(self) -> str:
+        if self.unpriced == self.total:
+            return f"unknown ({self.reason})"
+        known = f"at most {dollars(self.cost, 'ROUND_UP')} ({self.prices})"
+        if not self.unpriced:
+            return known
+        of = f"{self.total - self.unpriced:,} of {plural(self.total, 'request')}"
+        return f"{known} for {of}, unknown for the rest ({self.reason})"
+
+    def table(self) -> list[str]:
+        """Return lines with the costs of each model and the total."""
+        rows = [(_display(model), each) for model, each in self.by_model.items()]
+        if len(rows) > 1:
+            rows.append(("total", sum_costs(self.by_model.values())))
+        cells = [(name, f"{each.requests:,}", f"{each.images:,}", str(each)) for name, each in rows]
+        return table_lines([("model", "requests", "images", "estimated cost"), *cells], left=(3,))
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the costs of each model for a JSON line."""
+        return [{"model": model, **each.record()} for model, each in self.by_model.items()]
+
+
+@frozen
+class BudgetLeft:
+    """A `budget` in US dollars, the amount `spent`, and the cost of the first request, if that is certain."""
+
+    budget: Decimal
+    spent: Decimal | None
+    first: Decimal | None
+
+    @property
+    def left(self) -> Decimal:
+        """The amount that is not spent."""
+        return self.budget - (self.spent or 0)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the first request can be sent."""
+        return self.left > 0 and (self.first is None or self.first <= self.left)
+
+    def lines(self, cost: CostEstimate) -> list[str]:
+        """Return lines with the budget, and whether it is enough."""
+        spent = "" if self.spent is None else f", {dollars(self.spent)} of it spent before"
+        lines = [f"budget: {dollars(self.budget)} for all runs of this folder{spent}"]
+        if not self.has_room:
+            lines.append("it is not enough for the first request: nothing would be sent; raise --budget")
+        elif cost.cost > self.left:
+            lines.append("it may not be enough for all: requests that do not fit are not started")
+        return lines
+
+
+def sum_costs(costs: Iterable[ModelCost]) -> ModelCost:
+    """Return the sum of the costs."""
+    total = ModelCost()
+    for each in costs:
+        total.requests += each.requests
+        total.images += each.images
+        total.at_least += each.at_least
+        total.at_most += each.at_most
+        total.unpriced += each.unpriced
+    return total
+
+
+def estimate_items(
+    items: Iterable[BatchItem],
+    prices: Prices,
+    file: str | None = None,
+    max_image_cost: Decimal | None = None,
+) -> CostEstimate:
+    """Estimate the cost of the items; `file` has the user's prices, an image costs at most `max_image_cost`."""
+    by_model: dict[str | None, ModelCost] = {}
+    one: GenerateRequest | None = None
+    has_auto = False
+    for item in items:
+        request = item.request
+        cost = by_model.get(request.model)
+        if cost is None:
+            cost = by_model[request.model] = ModelCost()
+        count = request.n or 1
+        cost.requests += 1
+        cost.images += count
+        amounts = cost_range(request, prices, max_image_cost)
+        has_auto = has_auto or request.size in _UNSET or request.quality in _UNSET
+        if amounts is None:
+            one = one or request
+            cost.unpriced += 1
+        else:
+            cost.at_least += amounts[0]
+            cost.at_most += amounts[1]
+    total = sum_costs(by_model.values())
+    source = f"prices of {prices.as_of.isoformat()}" if file is None else f"prices in {file}"
+    if max_image_cost is not None:
+        source = f"{source}, and --max-image-cost"
+    elif has_auto:
+        source = f"{source}; {_AUTO}"
+    return CostEstimate(
+        total=total.requests,
+        cost=total.at_most,
+        unpriced=total.unpriced,
+        reason="" if one is None else _why_unpriced(one, prices),
+        prices=source,
+        by_model=by_model,
+    )
+
+
+def cost_range(
+    request: GenerateRequest, prices: Prices, max_image_cost: Decimal | None
+) -> tuple[Decimal, Decimal] | None:
+    """Return the minimum and maximum cost of a request, None if unknown; an image costs at most `max_image_cost`."""
+    amounts = estimate_cost_range(request, prices)
+    if max_image_cost is None:
+        return amounts
+    most = max_image_cost * (request.n or 1)
+    return (Decimal(0), most) if amounts is None else (min(amounts[0], most), min(amounts[1], most))
+
+
+def _why_unpriced(request: GenerateRequest, prices: Prices) -> str:
+    model = _display(request.model) if request.model is None else repr(request.model)
+    of = "" if prices.of(request.model) is None else "all parameters of a request to "
+    edits = "images to edit by " if isinstance(request, EditRequest) else of
+    return f"no price is known for {edits}{model}"
+
+
+def _display(model: str | None) -> str:
+    return "a model that is not named" if model is None else model[:_MAX_MODEL_LENGTH]
+
 
 _MAX_NOTED_KEYS = 5
 

@@ -2,7 +2,8 @@
 
 Invariants: a `ResilientStream` never raises: characters that its encoding lacks are escaped; a stream that is closed,
 full, absent or without a reader discards the rest and keeps the error. stdout gets complete lines, each flushed; stderr
-gets colours only on a terminal without NO_COLOR; an amount that is not zero is never shown as zero.
+gets colours only on a terminal without NO_COLOR; an amount that is not zero is never shown as zero; no line of a table
+ends in white space.
 Must not: import modules that slow `--help`, or write control characters of a server's text to the terminal.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from operator import methodcaller
@@ -281,3 +282,16 @@ def join_limited(names: Sequence[str], limit: int) -> str:
     """Join at most `limit` names: `a, b, c and 12 more`."""
     shown = ", ".join(names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"
+
+
+def table_lines(rows: Sequence[Sequence[str]], left: Collection[int] = (), indent: str = "") -> list[str]:
+    """Return one line for each row; all rows have as many cells as the first."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        indent
+        + "  ".join(
+            cell.ljust(width) if number == 0 or number in left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

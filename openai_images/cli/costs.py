@@ -17,8 +17,7 @@ from attrs import evolve, frozen
 
 from openai_images import BatchCosts, BatchFolderError, ConfigurationError, ModelCosts, read_batch_costs
 from openai_images.cli import error_report
-from openai_images.cli.console import Console, Streams, dollars, plural, printable
-from openai_images.cli.text_table import table_lines
+from openai_images.cli.console import Console, Streams, dollars, plural, printable, table_lines
 
 _PLACEHOLDERS = "stand-ins.txt"
 """The file that `batch --local` leaves in its folder."""

@@ -25,10 +25,9 @@ from openai_images import (
     estimate_cost,
     known_models,
 )
-from openai_images.cli.console import Console, Streams, join_limited, plural, printable
+from openai_images.cli.console import Console, Streams, join_limited, plural, printable, table_lines
 from openai_images.cli.error_report import ErrorReport, run_command
-from openai_images.cli.options import CallOptions, offline_client, open_client
-from openai_images.cli.text_table import table_lines
+from openai_images.cli.options import CommandOptions, offline_client, open_client
 
 _SIZES = ("1024x1024", "1536x1024", "1024x1536", "2048x2048", "3840x2160")
 """Example sizes if any size is accepted: those that all models have, a larger one, and the largest in 16:9."""
@@ -39,7 +38,7 @@ _MAX_LISTED = 20
 
 
 @frozen(kw_only=True)
-class ModelsOptions(CallOptions):
+class ModelsOptions(CommandOptions):
     """Options of `models`."""
 
     ask_server: bool = False

@@ -42,7 +42,7 @@ _LOOPBACK = "http://127.0.0.1/v1"
 
 
 @frozen(kw_only=True)
-class CallOptions:
+class CommandOptions:
     """Options of `generate`, `edit` and `batch`."""
 
     n: int | None = None
@@ -125,7 +125,7 @@ class CallOptions:
         return {name: value for name, value in params.items() if value is not None}
 
 
-def offline_client(options: CallOptions) -> ImagesClient:
+def offline_client(options: CommandOptions) -> ImagesClient:
     """Make a client that sends nothing and needs no key, with the same checks as the real one.
 
     Raises `ConfigurationError`.
@@ -141,7 +141,7 @@ def offline_client(options: CallOptions) -> ImagesClient:
 
 @asynccontextmanager
 async def open_client(
-    options: CallOptions,
+    options: CommandOptions,
     console: Console,
     on_attempt: Callable[[], None],
     *,
@@ -184,7 +184,7 @@ async def open_client(
 
 
 def _azure_client(
-    options: CallOptions, on_attempt: Callable[[], None], common: dict[str, Any]
+    options: CommandOptions, on_attempt: Callable[[], None], common: dict[str, Any]
 ) -> ImagesClient:
     _check_azure_endpoint(options)
     token, key = _env("AZURE_OPENAI_AD_TOKEN"), _env("AZURE_OPENAI_API_KEY")
@@ -196,7 +196,7 @@ def _azure_client(
     return ImagesClient.azure(options.base_url, **credential, **common)
 
 
-def _check_azure_endpoint(options: CallOptions) -> None:
+def _check_azure_endpoint(options: CommandOptions) -> None:
     if not (options.base_url or _env("AZURE_OPENAI_ENDPOINT")):
         raise ConfigurationError(_NO_ENDPOINT)
 

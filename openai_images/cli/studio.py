@@ -21,7 +21,7 @@ from openai_images.cli.error_report import (
     write_error_report,
 )
 from openai_images.cli.interrupts import InterruptHandler
-from openai_images.cli.options import CallOptions, open_client
+from openai_images.cli.options import CommandOptions, open_client
 
 if TYPE_CHECKING:
     from openai_images.studio import History, Studio
@@ -31,7 +31,7 @@ _CLOSED = "Generations in flight are in the journal: images that arrived are in 
 
 
 @frozen(kw_only=True)
-class StudioOptions(CallOptions):
+class StudioOptions(CommandOptions):
     """Options of `studio`."""
 
     out: str = "studio"

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openai_images._util.aio import mark_cancelled
-from openai_images.client.prepared import PreparedRequest
+from openai_images.client.prepared_request import PreparedRequest
 from openai_images.errors import ImagesError, RateLimitError, annotate
 from openai_images.http.request_body import RequestProgress
 from openai_images.http.retry import RetryState, decide

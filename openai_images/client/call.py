@@ -16,9 +16,9 @@ from openai_images._util.aio import free_gradually
 from openai_images.client.abstract_call import Call
 from openai_images.client.attempts import Attempts
 from openai_images.client.files import OutputFiles
-from openai_images.client.prepared import PreparedRequest
+from openai_images.client.prepared_request import PreparedRequest
 from openai_images.errors import ImagesError, annotate
-from openai_images.http.light_content import Take
+from openai_images.http.small_pieces import Take
 from openai_images.http.transport import Response
 from openai_images.models.media import format_warning
 from openai_images.models.results import CompletedImage, ImageEvent, ImageResult, PartialImage

@@ -17,13 +17,12 @@ from openai_images.client.endpoint_source import EndpointArguments, EndpointSour
 from openai_images.client.files import Output
 from openai_images.client.options import Adjustable, NoSettings, checked_headers, start_settings
 from openai_images.client.settings import ClientSettings, Settings
-from openai_images.client.signatures import shows
 from openai_images.client.stream import ImageStream
 from openai_images.http.endpoint import ApiKey, TokenProvider
 from openai_images.http.sessions import Session, parse_proxy
 from openai_images.models.image import Image
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
-from openai_images.models.parameters import CallOptions, EditKeywords, GenerateKeywords
+from openai_images.models.parameters import CallOptions, EditKeywords, GenerateKeywords, shows
 from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.models.results import ImageResult
 from openai_images.validation.validator import Mode
@@ -257,7 +256,7 @@ class ImagesClient(Adjustable):
         `RequestInvalidError`, `ConfigurationError` or TypeError immediately.
         """
         # Imported here: single calls start faster without it.
-        from openai_images.client.many import ManyOptions, start_many  # noqa: PLC0415
+        from openai_images.client.generate_many import ManyOptions, start_many  # noqa: PLC0415
 
         calls = self._for_call(params)._calls  # noqa: SLF001  same class
         defaults = {"model": calls.model, **params}

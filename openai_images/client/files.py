@@ -22,7 +22,7 @@ from attrs import evolve
 
 from openai_images._util.atomic_file import create_part, named_error, part_path, publish
 from openai_images._util.json import is_list, is_object
-from openai_images.client.prepared import global_index
+from openai_images.client.prepared_request import global_index
 from openai_images.errors import RequestInvalidError
 from openai_images.models import media
 from openai_images.models.image import Image

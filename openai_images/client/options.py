@@ -19,10 +19,9 @@ from openai_images._util.json import is_mapping
 from openai_images.client.abstract_call import Call
 from openai_images.client.files import Output
 from openai_images.client.settings import ClientSettings, Portable, Settings
-from openai_images.client.signatures import shows
 from openai_images.errors import ConfigurationError
 from openai_images.models.options import RetryPolicy, Timeouts
-from openai_images.models.parameters import OPTION_NAMES, CallOptions
+from openai_images.models.parameters import OPTION_NAMES, CallOptions, shows
 from openai_images.models.requests import GenerateRequest
 from openai_images.validation.validator import Mode
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypedDict
 from attrs import evolve
 
 from openai_images.client.attempts import CallContext
-from openai_images.client.calls import CallFactory
+from openai_images.client.call_factory import CallFactory
 from openai_images.client.endpoint_source import EndpointSource
 from openai_images.errors import ConfigurationError
 from openai_images.http.sessions import Session, SessionPool

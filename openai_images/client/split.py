@@ -21,7 +21,7 @@ from openai_images.client.attempts import Attempts
 from openai_images.client.call import SingleCall
 from openai_images.client.files import OutputFiles
 from openai_images.client.partial_results import SharedObserver, SubCallOutcome, combined_error, merge_results
-from openai_images.client.prepared import PreparedRequest, global_index, split_counts
+from openai_images.client.prepared_request import PreparedRequest, global_index, split_counts
 from openai_images.errors import ImagesError, PartialResultError
 from openai_images.models.outcomes import CallObserver
 from openai_images.models.results import ImageEvent, ImageResult, UnknownEvent

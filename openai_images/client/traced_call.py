@@ -12,14 +12,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from openai_images.client.abstract_call import Call, WrappingCall
-from openai_images.client.prepared import PreparedRequest
+from openai_images.client.prepared_request import PreparedRequest
 from openai_images.errors import ImagesError
 from openai_images.models.options import Timing
 from openai_images.models.outcomes import CallObserver, RunObserver
 from openai_images.models.results import ImageEvent
 from openai_images.telemetry.attributes import CallFacts
-from openai_images.telemetry.call_trace import CallEnd, CallTrace
-from openai_images.telemetry.run_trace import RunTrace
+from openai_images.telemetry.call_trace import CallEnd, CallTrace, RunTrace
 
 if TYPE_CHECKING:
     from openai_images.telemetry.instruments import Instruments

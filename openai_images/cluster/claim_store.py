@@ -24,13 +24,15 @@ from attrs import define, evolve, field, frozen
 
 from openai_images._util.aio import run_to_completion
 from openai_images._util.filenames import stem_of
-from openai_images.batch.filesystem import Disk
-from openai_images.batch.image_files import ImageStore, StoredImages, file_name
-from openai_images.batch.item_store import ItemTakenError
-from openai_images.batch.journal import encode_row
-from openai_images.batch.journal_reader import JournalRow, StoredFile, parse_line
-from openai_images.batch.ledger import Ledger
-from openai_images.cluster.names import (
+from openai_images._util.filesystem import Disk
+from openai_images.batch.folder.image_files import ImageStore, StoredImages, file_name
+from openai_images.batch.journal.journal import encode_row
+from openai_images.batch.journal.journal_reader import JournalRow, StoredFile, parse_line
+from openai_images.batch.journal.ledger import Ledger
+from openai_images.batch.run.item_store import ItemTakenError
+from openai_images.cluster.retrier import Retrier
+from openai_images.cluster.storage import FolderStorage, Storage
+from openai_images.cluster.storage_names import (
     IMAGES,
     RECORDS,
     added_name,
@@ -39,8 +41,6 @@ from openai_images.cluster.names import (
     parse_record,
     record_name,
 )
-from openai_images.cluster.retrying import Retrier
-from openai_images.cluster.storage import FolderStorage, Storage
 from openai_images.models.image import Image
 
 _THREADS = 16

@@ -17,20 +17,19 @@ from typing import Final
 from attrs import define, evolve, field, frozen
 
 from openai_images._version import __version__
-from openai_images.batch.contact_sheet import write_page
-from openai_images.batch.image_records import write_records
-from openai_images.batch.items import ResolvedItem
-from openai_images.batch.journal import FORMAT, encode_row
-from openai_images.batch.journal_reader import JournalRow
-from openai_images.batch.ledger import Ledger
-from openai_images.batch.models import BatchOptions, BatchSummary
-from openai_images.batch.plan import BatchStatus, StopReason, make_plan
+from openai_images.batch.items.models import BatchOptions, BatchSummary
+from openai_images.batch.items.plan import BatchStatus, StopReason, make_plan
+from openai_images.batch.items.resolved_item import ResolvedItem
+from openai_images.batch.journal.journal import FORMAT, encode_row
+from openai_images.batch.journal.journal_reader import JournalRow
+from openai_images.batch.journal.ledger import Ledger
+from openai_images.batch.sheet.contact_sheet import write_page
+from openai_images.batch.sheet.image_records import write_records
 from openai_images.cluster.claim_store import row_lines
 from openai_images.cluster.inputs import read_input, read_runs
-from openai_images.cluster.names import CLAIMS
-from openai_images.cluster.open_storage import open_storage
 from openai_images.cluster.status import Images, Listing, RowLine, list_storage, make_ledger, read_attempts
-from openai_images.cluster.storage import FolderStorage, Storage
+from openai_images.cluster.storage import FolderStorage, Storage, open_storage
+from openai_images.cluster.storage_names import CLAIMS
 from openai_images.errors import BatchFolderError
 
 _JOURNAL: Final = "journal.jsonl"

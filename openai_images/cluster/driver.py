@@ -16,22 +16,22 @@ from typing import Any, Final, Protocol
 from attrs import define, evolve, field, fields_dict
 
 from openai_images._util.filenames import image_stems
-from openai_images.batch.caller import Caller
-from openai_images.batch.filesystem import Disk
-from openai_images.batch.items import ResolvedItem
-from openai_images.batch.journal import timestamp
-from openai_images.batch.journal_reader import JournalContents, JournalRow, StoredFile
-from openai_images.batch.ledger import Ledger
-from openai_images.batch.models import BatchOptions
-from openai_images.batch.run_state import WorkItem
+from openai_images._util.filesystem import Disk
+from openai_images.batch.items.models import BatchOptions
+from openai_images.batch.items.resolved_item import ResolvedItem
+from openai_images.batch.journal.journal import timestamp
+from openai_images.batch.journal.journal_reader import JournalContents, JournalRow, StoredFile
+from openai_images.batch.journal.ledger import Ledger
+from openai_images.batch.run.caller import Caller
+from openai_images.batch.run.run_state import WorkItem
 from openai_images.cluster.claim_store import Claimant, ClaimStore, read_rows
 from openai_images.cluster.compaction import read_batch_status
 from openai_images.cluster.engine import Dispatcher, Engine
 from openai_images.cluster.job import Job, Row
-from openai_images.cluster.names import IMAGES, record_name
-from openai_images.cluster.open_storage import open_storage
-from openai_images.cluster.opening import SharedBatch, SharedInput, open_shared
+from openai_images.cluster.shared_batch import SharedBatch, SharedInput, open_shared
 from openai_images.cluster.status import Attempt, Images, Listing, list_storage, read_attempts
+from openai_images.cluster.storage import open_storage
+from openai_images.cluster.storage_names import IMAGES, record_name
 from openai_images.errors import ImagesError
 from openai_images.models.image import Image
 from openai_images.models.media import SUFFIXES

@@ -1,7 +1,7 @@
-"""The data sent to workers: the job that all items share, and one item; both can be pickled.
+"""The data of workers: the job that all items share, one item, and the row that comes back; all can be pickled.
 
 Invariants: they contain no key, no header with a name such as "token", and no password of a Redis server; workers take
-these from their own environment.
+these from their own environment. If one is missing there, an error names the variable to set, and nothing is sent.
 """
 
 # ruff: noqa: SLF001
@@ -9,18 +9,24 @@ these from their own environment.
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
 
-from openai_images.batch.models import BatchOptions
-from openai_images.batch.run_state import WorkItem
+from openai_images._util.redis_url import display_redis_url
+from openai_images.batch.items.models import BatchOptions
+from openai_images.batch.journal.journal import error_fields
+from openai_images.batch.journal.journal_reader import JournalRow
+from openai_images.batch.run.run_state import WorkItem
 from openai_images.client.client import ImagesClient
 from openai_images.client.endpoint_source import EndpointArguments
-from openai_images.cluster.worker_secrets import is_secret, read_headers, with_password, without_password
 from openai_images.errors import ConfigurationError
+from openai_images.http.endpoint import credentials
 from openai_images.models.options import Limits, RetryPolicy, Timeouts
 from openai_images.validation.validator import Mode
 
@@ -34,6 +40,9 @@ Row: TypeAlias = dict[str, Any]
 with its `record`. With `taken`, another worker has claimed the item and wrote the rows. `error` and `message` describe
 the error; with `stops` it concerns all items: send no more.
 """
+
+_SECRET: Final = re.compile("auth|cookie|credential|key|passw|secret|session|signature|token", re.IGNORECASE)
+_SHARED_LIMIT: Final = "OPENAI_IMAGES_SHARED_LIMIT"
 
 
 @frozen(kw_only=True)
@@ -171,3 +180,75 @@ class ItemSpec:
     def key(self) -> str:
         """The item's key."""
         return self.work.item.key
+
+
+def make_row(  # noqa: PLR0913  all but one have defaults
+    item: ItemSpec,
+    rows: Sequence[JournalRow] = (),
+    error: Exception | None = None,
+    *,
+    is_taken: bool = False,
+    stops: bool = False,
+    message: str = "",
+) -> Row:
+    """Return the row of an item for which `rows` were written; without an `error`, the last row's is used."""
+    last = rows[-1] if rows else {"state": "pending"}
+    state = {"sent": "unknown", "refused": "pending"}.get(last["state"], last["state"])
+    about = {} if error is None else error_fields(error)
+    row = {"key": item.key, "id": item.id, "attempt": item.attempt, "state": state, "rows": list(rows)}
+    if "record" in last:
+        row["attempt"] = int(last["record"].rpartition(".")[2])
+    kept = {name: value for name, value in {**last, **about}.items() if name in ("error", "message")}
+    row |= {"message": message} if message else kept
+    row |= {"taken": True} if is_taken else {}
+    return row | ({"stops": True} if stops else {})
+
+
+def is_secret(header: str) -> bool:
+    """Return whether a header is probably secret, by its name."""
+    return _SECRET.search(header) is not None
+
+
+def header_variable(header: str) -> str:
+    """Return the environment variable for a secret header, such as OPENAI_IMAGES_HEADER_X_TOKEN for X-Token."""
+    return f"OPENAI_IMAGES_HEADER_{re.sub('[^A-Z0-9]', '_', header.upper())}"
+
+
+def read_headers(names: Iterable[str]) -> Mapping[str, str]:
+    """Read these headers from the environment. Raises `ConfigurationError` for a missing one.
+
+    Headers that contain the API key may be missing: it has its own variables.
+    """
+    headers: dict[str, str] = {}
+    for name in names:
+        value = os.environ.get(header_variable(name))
+        if value:
+            headers[name] = value
+        elif not credentials({name: "key"}):
+            raise ConfigurationError(
+                f"the header {name!r} is not sent to workers, because it may be secret: set {header_variable(name)} in "
+                "their environment"
+            )
+    return headers
+
+
+def without_password(limits: Limits) -> Limits:
+    """Return the limits without the password of their Redis server."""
+    if limits.shared is None or not _has_password(limits.shared):
+        return limits
+    return evolve(limits, shared=display_redis_url(limits.shared))
+
+
+def with_password(limits: Limits) -> Limits:
+    """Return the limits with the URL of their Redis server from the environment. Raises `ConfigurationError`."""
+    if url := os.environ.get(_SHARED_LIMIT):
+        return evolve(limits, shared=url)
+    raise ConfigurationError(
+        f"the Redis server {display_redis_url(limits.shared)} has a password, which is not sent to workers: set "
+        f"{_SHARED_LIMIT} in their environment to its complete URL"
+    )
+
+
+def _has_password(url: str) -> bool:
+    parts = urlsplit(url)
+    return "@" in parts.netloc or "password" in parts.query

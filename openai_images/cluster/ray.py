@@ -17,17 +17,17 @@ from typing import Any
 
 from attrs import field, frozen
 
-from openai_images.batch.caller import Caller
-from openai_images.batch.items import resolve_items
-from openai_images.batch.journal_reader import JournalRow
-from openai_images.batch.models import BatchItem, BatchOptions, BatchPlan
-from openai_images.batch.run_state import planned_work
+from openai_images.batch.items.models import BatchItem, BatchOptions, BatchPlan
+from openai_images.batch.items.resolved_item import resolve_items
+from openai_images.batch.journal.journal_reader import JournalRow
+from openai_images.batch.run.caller import Caller
+from openai_images.batch.run.run_state import planned_work
 from openai_images.client.client import ImagesClient
 from openai_images.cluster.claim_store import Claimant
 from openai_images.cluster.compaction import SharedStatus, read_batch_status
 from openai_images.cluster.job import ItemSpec, Job, Row
-from openai_images.cluster.open_storage import open_storage
-from openai_images.cluster.opening import SharedInput, open_shared
+from openai_images.cluster.shared_batch import SharedInput, open_shared
+from openai_images.cluster.storage import open_storage
 from openai_images.cluster.worker import run_items
 from openai_images.errors import ConfigurationError
 

@@ -21,16 +21,17 @@ from typing import Final, NamedTuple
 from attrs import define, evolve, field
 
 from openai_images._util.filenames import image_stems, stem_of
-from openai_images.batch.filesystem import Disk
-from openai_images.batch.image_files import file_name
-from openai_images.batch.items import ResolvedItem
-from openai_images.batch.journal import dated_row, done_row, encode_row
-from openai_images.batch.journal_reader import JournalRow, StoredFile, parse_line
-from openai_images.batch.ledger import ItemRecord, Ledger
-from openai_images.batch.models import BatchPlan
-from openai_images.batch.plan import FolderFindings
+from openai_images._util.filesystem import Disk
+from openai_images.batch.folder.image_files import file_name
+from openai_images.batch.items.models import BatchPlan
+from openai_images.batch.items.plan import FolderFindings
+from openai_images.batch.items.resolved_item import ResolvedItem
+from openai_images.batch.journal.journal import dated_row, done_row, encode_row
+from openai_images.batch.journal.journal_reader import JournalRow, StoredFile, parse_line
+from openai_images.batch.journal.ledger import ItemRecord, Ledger
 from openai_images.cluster.claim_store import StorageImages, add_row, read_lines, stored_file
-from openai_images.cluster.names import (
+from openai_images.cluster.storage import FolderStorage, Storage
+from openai_images.cluster.storage_names import (
     CLAIMS,
     IMAGES,
     RECORDS,
@@ -39,7 +40,6 @@ from openai_images.cluster.names import (
     parse_record,
     record_name,
 )
-from openai_images.cluster.storage import FolderStorage, Storage
 from openai_images.errors import DecodeError
 from openai_images.models.completeness import flaw_of
 from openai_images.models.image import Image

@@ -3,35 +3,37 @@
 Invariants: an item is sent only with a claim that this process created; attempts claimed after the plan are not sent
 again unless they were certainly not executed; a failed item raises nothing; a client is closed only when nothing is in
 flight; a stopped run stays stopped; rows contain no images.
-Must not: know the engine; decide what is sent again.
+Must not: know the engine; decide what is sent (the driver has the plan).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary
 
 from openai_images._util.aio import run_to_completion
-from openai_images.batch.caller import Caller
-from openai_images.batch.filesystem import Disk
-from openai_images.batch.item_runner import ItemRunner
-from openai_images.batch.item_store import ItemTakenError
-from openai_images.batch.journal_reader import JournalRow
-from openai_images.batch.run_state import RunSettings, RunState
+from openai_images._util.filesystem import Disk
+from openai_images.batch.items.models import BatchPlan
+from openai_images.batch.items.resolved_item import ResolvedItem
+from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
+from openai_images.batch.journal.ledger import Ledger
+from openai_images.batch.run.caller import Caller
+from openai_images.batch.run.item_runner import ItemRunner
+from openai_images.batch.run.item_store import ItemTakenError
+from openai_images.batch.run.run_state import RunSettings, RunState
 from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.item_tasks import ItemTasks
-from openai_images.cluster.job import ItemSpec, Job, Row
-from openai_images.cluster.open_storage import open_storage
-from openai_images.cluster.rows import make_row
-from openai_images.cluster.storage import Storage
-from openai_images.cluster.taken import find_taken
-from openai_images.cluster.worker_batch import WorkerBatch
+from openai_images.cluster.job import ItemSpec, Job, Row, make_row
+from openai_images.cluster.later_claims import find_taken
+from openai_images.cluster.storage import Storage, open_storage
 from openai_images.errors import ImagesError
 from openai_images.models.outcomes import CallObserver
+from openai_images.models.results import ImageResult
 
 _MAX_ROUNDS: Final = 100
 """How often other workers may claim an item without executing it, before this worker leaves it to another run."""
@@ -201,7 +203,7 @@ class Worker:
         error: Exception | None = None
         try:
             await ItemRunner(self._run_state, item.work, _Observer(self)).run()
-        except _StoppedError:
+        except _RunStoppedError:
             error = self._run_state.stop_reason.error
         except (ImagesError, OSError) as failure:
             error = failure
@@ -216,9 +218,9 @@ class Worker:
         self.stop()
 
     def check(self) -> None:
-        """Raise `_StoppedError` if the job is stopped."""
+        """Raise `_RunStoppedError` if the job is stopped."""
         if self._is_stopped:
-            raise _StoppedError
+            raise _RunStoppedError
 
     def _forget(self, key: str) -> None:
         """Remove an item: the ledger of a worker that runs for days must not grow."""
@@ -237,7 +239,7 @@ class Worker:
         return make_row(item, rows, error, is_taken=is_taken, stops=self._is_stopped, message=message)
 
 
-class _StoppedError(Exception):
+class _RunStoppedError(Exception):
     """Ends an item that was not sent before the job was stopped."""
 
 
@@ -255,3 +257,31 @@ class _Observer(CallObserver):
     async def before_send(self, attempt: int) -> None:  # noqa: ARG002  all attempts are treated alike
         self._worker.check()
         self._worker.tasks.in_flight.add(self._task)
+
+
+class WorkerBatch:
+    """An `OpenBatch` without items."""
+
+    def __init__(self, store: ClaimStore) -> None:
+        self._store = store
+        self.root: Path | None = store.images_folder.parent if store.images_folder else None
+        self.items: Sequence[ResolvedItem] = ()
+        self.plan = BatchPlan(total=0)
+        self.ledger = Ledger(estimates={})
+        self.stems: Mapping[str, str] = {}
+        self.kept_files: Mapping[str, tuple[StoredFile, ...]] = {}
+        self.writes_page = False
+
+    def new_store(self, disk: Disk) -> ClaimStore:  # noqa: ARG002  it has one
+        """Return the store of claims and records."""
+        return self._store
+
+    def deliver(self, key: str, result: ImageResult) -> ImageResult:  # noqa: ARG002  rows have no images
+        """Return the result unchanged."""
+        return result
+
+    def close(self) -> None:
+        """Nothing is locked."""
+
+    def release(self) -> None:
+        """Nothing is locked."""

@@ -17,9 +17,8 @@ from weakref import WeakSet
 import aiohttp
 
 from openai_images._util import heap
-from openai_images.http.gathering import Gathering
-from openai_images.http.light_content import LightContent, Take, lighten
 from openai_images.http.retry import FAILURES, FetchError, TransientFetchError, Translation
+from openai_images.http.small_pieces import Gathering, LightContent, Take, lighten
 from openai_images.models import media
 from openai_images.models.completeness import ImageProbe
 from openai_images.wire.base64_decoder import Sink

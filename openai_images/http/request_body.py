@@ -1,12 +1,14 @@
 """Request bodies: track when the first and the last byte are sent, and which timer runs.
 
 Invariants: before the first byte nothing can have been executed; after it the outcome is unknown, unless an upload was
-incomplete. The timer "first_byte" begins after the last chunk, "total" with the first.
+incomplete. The timer "first_byte" begins after the last chunk, "total" with the first. The clock of a response
+(`Deadlines`) runs while the client waits or decodes, never while the caller's code does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from functools import partial
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
@@ -242,3 +244,47 @@ def read_exactly(reader: ImageReader, count: int) -> bytes | memoryview:
             f"an image could not be read while it was being sent ({error}), so the request cannot have run"
         ) from error
     return chunk
+
+
+class Deadlines:
+    """A clock with timers: `start` and `stop` it; `next` returns the timer that runs out first."""
+
+    def __init__(self, timeouts: Timeouts, timing: Timing, elapsed: float) -> None:
+        """The clock is stopped at `elapsed` seconds after the first byte was sent."""
+        self._timeouts = timeouts
+        self._monotonic = timing.monotonic
+        self._elapsed = elapsed
+        self._started: float | None = None
+        self._active = elapsed
+        self._end = math.inf if timeouts.total is None else timeouts.total
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the clock since the first byte was sent."""
+        return self._elapsed + (0.0 if self._started is None else self._monotonic() - self._started)
+
+    def start(self) -> None:
+        """Start the clock. Idempotent."""
+        if self._started is None:
+            self._started = self._monotonic()
+
+    def stop(self) -> None:
+        """Stop the clock while the caller's code runs. Idempotent."""
+        self._elapsed, self._started = self.elapsed, None
+
+    def active(self) -> None:
+        """Restart the idle timer, as the server is active."""
+        if self._timeouts.idle is not None:
+            self._active = self.elapsed
+
+    def shorten(self, seconds: float) -> None:
+        """Allow at most `seconds` from now for the rest of the response; a later call cannot extend that."""
+        self._end = min(self._end, self.elapsed + seconds)
+
+    def next(self) -> tuple[str, float | None]:
+        """Return which timer runs out first, and in how many seconds: 0 or less if it has run out, None for never."""
+        elapsed, idle = self.elapsed, self._timeouts.idle
+        seconds = self._end - elapsed
+        if idle is not None and idle - (elapsed - self._active) <= seconds:
+            return "idle", idle - (elapsed - self._active)
+        return "total", None if seconds == math.inf else seconds

@@ -22,11 +22,10 @@ from openai_images.errors import (
     StreamInterruptedError,
 )
 from openai_images.http.body_reader import BodyReader, OpenBodies
-from openai_images.http.deadlines import Deadlines
-from openai_images.http.light_content import Take
-from openai_images.http.request_body import BytesBody, RequestProgress
+from openai_images.http.request_body import BytesBody, Deadlines, RequestProgress
 from openai_images.http.retry import FAILURES, Translation, cause, describe, not_sent, timed_out, unanswered
 from openai_images.http.sessions import Session, SessionPool
+from openai_images.http.small_pieces import Take
 from openai_images.models.options import Timeouts, Timing
 from openai_images.wire.requests import HTTPRequest
 from openai_images.wire.response import chunk_end

@@ -1,17 +1,26 @@
 """The keywords of the client's methods: the options of one call, and a one-line description of every keyword.
 
 Invariants: every keyword of a method, a request or a client is described here, with units and values, for editors,
-`help()` and the reference (`tests/client/test_signatures.py` checks that).
-Must not: check values.
+`help()` and the reference (`tests/client/test_signatures.py` checks that). A function that `shows` keywords is read by
+type checkers as written, and calling it costs nothing more; this runs at import, in less than a millisecond.
+Must not: check values, or evaluate annotations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, TypedDict
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from inspect import Parameter, Signature
+from typing import Any, Final, TypedDict, TypeVar
 
 from openai_images.models.options import RetryPolicy, Timeouts
 from openai_images.models.requests import EditParams, GenerateParams
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_DEFAULTS: Mapping[str, object] = {"as_json": False}
+"""Defaults other than None of keywords in a `TypedDict`."""
 
 
 class CallOptions(TypedDict, total=False):
@@ -112,3 +121,49 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "api_version": "a date, such as 2025-04-01-preview, for the classic paths; default: OPENAI_API_VERSION",
     "token_provider": "a function or async function that returns an Entra ID token; called before each attempt",
 }
+
+
+def shows(
+    keywords: Any = None, defaults: Mapping[str, object] | None = None
+) -> Callable[[_Function], _Function]:
+    """Return a decorator that shows and documents these `keywords` in place of the function's `**` parameter.
+
+    Without `keywords`, the `**` parameter, which only serves hints for unknown names, is left out. The default of a
+    keyword that is not in `defaults` is None (not set).
+    """
+
+    def decorate(function: _Function) -> _Function:
+        written = inspect.signature(function)
+        named = [each for each in written.parameters.values() if _is_public(each)]
+        own = {each.name for each in named}
+        hints: Mapping[str, Any] = {} if keywords is None else keywords.__annotations__
+        more = [
+            _keyword(name, getattr(hint, "__forward_arg__", hint), (defaults or _DEFAULTS).get(name))
+            for name, hint in hints.items()
+            if name not in own
+        ]
+        parameters = [*named, *more]
+        described: Any = function
+        described.__signature__ = Signature(parameters, return_annotation=written.return_annotation)
+        if function.__doc__ is not None:  # it is None under -OO
+            lines = [line for each in parameters for line in _described(each)]
+            function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__), "", "Parameters:", *lines])
+        return function
+
+    return decorate
+
+
+def _is_public(parameter: Parameter) -> bool:
+    return parameter.kind is not Parameter.VAR_KEYWORD and not parameter.name.startswith("_")
+
+
+@cache  # most keywords belong to several functions
+def _keyword(name: str, annotation: str, default: Any) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _described(parameter: Parameter) -> Iterator[str]:
+    """Yield the line of a parameter, if it has a description."""
+    text = DESCRIPTIONS.get(parameter.name)
+    if text is not None:
+        yield f"    {parameter.name} ({parameter.annotation}): {text}"

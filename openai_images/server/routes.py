@@ -16,7 +16,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
 from openai_images.server import delivery, error_replies
-from openai_images.server.batches.service import BatchService
+from openai_images.server.batches.service import BatchesHandler
 from openai_images.server.catalog import MODELS_CREATED, ServedModel, served_models
 from openai_images.server.encoder import LinkedImage, LinkStore
 from openai_images.server.error_replies import Reply, RequestRejectedError, compact_json, error_reply
@@ -36,7 +36,7 @@ from openai_images.server.state import (
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.IGNORECASE)
 
 
-def make_app(images: ImagesHandler, downloads: "DownloadHandler", batches: BatchService) -> web.Application:
+def make_app(images: ImagesHandler, downloads: "DownloadHandler", batches: BatchesHandler) -> web.Application:
     """Return the aiohttp application of a server."""
     app = web.Application(middlewares=[_count_requests(images), _reject_foreign(images.settings.host)])
     models = _models(images.settings)

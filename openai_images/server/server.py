@@ -19,7 +19,7 @@ import attrs
 from aiohttp import web
 
 from openai_images.server.batches.files import FileStore
-from openai_images.server.batches.service import BatchService
+from openai_images.server.batches.service import BatchesHandler
 from openai_images.server.encoder import LinkStore
 from openai_images.server.faults.queues import FaultQueues
 from openai_images.server.handler import ImagesHandler
@@ -78,7 +78,7 @@ class LocalImagesServer(ObservedServer):
     _links: LinkStore = attrs.field(init=False, factory=LinkStore)
     _cache: ImageCache | None = attrs.field(init=False, default=None)
     _reader: ThreadPoolExecutor | None = attrs.field(init=False, default=None)
-    _batches: BatchService | None = attrs.field(init=False, default=None)
+    _batches: BatchesHandler | None = attrs.field(init=False, default=None)
     _runner: web.AppRunner | None = attrs.field(init=False, default=None)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
     _options: dict[str, Any] = attrs.field(init=False, factory=dict[str, Any])
@@ -274,5 +274,5 @@ class LocalImagesServer(ObservedServer):
         downloads = DownloadHandler(
             state=self._state, faults=self._faults.downloads, settings=self, links=self._links
         )
-        self._batches = BatchService(settings=self, state=self._state, faults=self._faults, images=images)
+        self._batches = BatchesHandler(settings=self, state=self._state, faults=self._faults, images=images)
         return make_app(images, downloads, self._batches)

@@ -14,15 +14,15 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from openai_images.server.batches.pace import BatchPace
+from openai_images.server.batches.batch import BatchPace
 from openai_images.server.catalog import ALL_FORMATS
 from openai_images.server.error_replies import common_headers, new_request_id
 from openai_images.server.faults import OK
 from openai_images.server.faults.plan import Fault, FaultPlan
 from openai_images.server.rate_limits import RetryAfter
-from openai_images.server.recent_requests import RecentRequests
 from openai_images.server.records import (
     AnsweredRequest,
+    RecentRequests,
     RecordedBatch,
     RecordedBatchRequest,
     RecordedDownload,

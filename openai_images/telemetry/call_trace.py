@@ -1,12 +1,14 @@
-"""`CallTrace`: the span and the metrics of one call, for any number of attempts and requests.
+"""`CallTrace`: the span and the metrics of one call, for any number of attempts and requests; `RunTrace`: many calls.
 
 Invariants: nothing here raises, and nothing is recorded before the call is opened or after it has ended. The span is
-current while the call sends and reads, but not while the caller's code runs. Events are counted and limited.
+current while the call sends and reads, but not while the caller's code runs. Events are counted and limited. The span
+of many calls (`RunTrace`) ends with the last one, and has no token counts: those of its calls would be counted twice.
 Must not: know how a call is made (`client/traced_call.py` does).
 """
 
 from __future__ import annotations
 
+import contextvars
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -15,12 +17,14 @@ from typing import Final, NamedTuple
 from opentelemetry import context as otel_context, trace
 
 from openai_images.errors import DownloadError, ImagesError, ModerationBlockedError
+from openai_images.models.outcomes import Progress, RunObserver
 from openai_images.models.results import ImageEvent, ImageResult, PartialImage, UnknownEvent
 from openai_images.telemetry.attributes import (
     Attributes,
     CallFacts,
     by_modality,
     error_attributes,
+    error_type,
     is_count,
     metric_attributes,
     moderation_stage,
@@ -33,6 +37,8 @@ from openai_images.telemetry.instruments import Instruments
 
 _MAX_EVENTS: Final = 50
 """Events of one name in a span: there may be many waits for a rate limit, and a server may send many partials."""
+
+_COUNTS = ("total", "done", "failed", "blocked", "unknown", "images")
 
 
 class CallEnd(NamedTuple):
@@ -229,3 +235,39 @@ def _image_count(end: CallEnd) -> int:
     """Return the number of complete images received."""
     result = end.available_result
     return len(getattr(end.error, "images", ()) if result is None else result.images)
+
+
+class RunTrace(RunObserver):
+    """Records one run of many calls."""
+
+    def __init__(self, instruments: Instruments, name: str) -> None:
+        """`name` is the verb: generate_many or batch."""
+        self._instruments = instruments
+        self._name = name
+        self._span: trace.Span = trace.INVALID_SPAN
+
+    def start(self) -> contextvars.Context:
+        """Start the span; it is current in the returned context."""
+        context = contextvars.copy_context()
+        with self._instruments.guard():
+            self._span = self._instruments.tracer.start_span(f"openai_images.{self._name}")
+            if self._span.get_span_context().is_valid:
+                context.run(otel_context.attach, trace.set_span_in_context(self._span))
+        return context
+
+    def end(self, progress: Progress, error: BaseException | None) -> None:
+        """Set the counts, and end the span."""
+        counts = {name: getattr(progress, name) for name in _COUNTS}
+        attributes: Attributes = {
+            f"openai_images.run.{name}": value for name, value in counts.items() if value is not None
+        }
+        if progress.spent is not None:
+            attributes["openai_images.run.spent"] = float(progress.spent)
+        if error is not None:
+            attributes["error.type"] = error_type(error)
+        with self._instruments.guard():
+            self._span.set_attributes(attributes)
+            if error is not None:
+                self._span.set_status(trace.StatusCode.ERROR)
+        with self._instruments.guard():
+            self._span.end()

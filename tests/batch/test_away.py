@@ -19,8 +19,8 @@ from openai_images import (
     PartialResultError,
     Succeeded,
 )
-from openai_images.batch.journal_reader import parse_journal
-from openai_images.batch.ledger import Ledger
+from openai_images.batch.journal.journal_reader import parse_journal
+from openai_images.batch.journal.ledger import Ledger
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import items_of, many, pictures, posts, rows, run, states
 from tests.helpers.clients import PNG, FakeTime, client_of

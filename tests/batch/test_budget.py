@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from openai_images import EditRequest, GenerateRequest
-from openai_images.batch.budget import MARGIN, Budget, RequestCost, Reservation
+from openai_images.batch.run.budget import MARGIN, Budget, RequestCost, Reservation
 
 D = Decimal
 

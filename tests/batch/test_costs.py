@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from openai_images import BatchFolderError, ModelCosts, read_batch_costs
-from openai_images.batch.journal_reader import parse_journal
-from openai_images.batch.ledger import Ledger
+from openai_images.batch.journal.journal_reader import parse_journal
+from openai_images.batch.journal.ledger import Ledger
 
 BEGUN = {"state": "begun", "key": None, "format": 1}
 USAGE = {"input_tokens": 5, "output_tokens": 200, "total_tokens": 205}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openai_images import BatchFolderError, DownloadError, ImagesClient, Succeeded
-from openai_images.batch.image_files import ImageNotStoredError
+from openai_images.batch.folder.image_files import ImageNotStoredError
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import items_of, many, pictures, posts, rows, run, states
 from tests.helpers.clients import PNG
@@ -306,7 +306,7 @@ async def test_a_page_that_cannot_be_written(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(errno.ENOSPC, FULL)
 
-    monkeypatch.setattr("openai_images.batch.contact_sheet.write_sheet", full)
+    monkeypatch.setattr("openai_images.batch.sheet.contact_sheet.write_sheet", full)
     ran = await run(client, items_of("an otter"), out)
     assert ran.summary.done == 1
     assert caplog.messages == [f"index.html could not be written to {out} ({FULL})"]

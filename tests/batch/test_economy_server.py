@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from openai_images import Batch, BatchOptions, EditRequest, ImagesClient, NotFoundError
-from openai_images.batch import economy_submit
-from openai_images.batch.models import BatchItem
+from openai_images.batch.economy import submitter as economy_submit
+from openai_images.batch.items.models import BatchItem
 from openai_images.server import BatchPace, LocalImagesServer
 from tests.helpers.batch_runs import MODEL, items_of, many, pictures, run
 from tests.helpers.clients import PNG, FakeTime, client_of

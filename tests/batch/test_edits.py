@@ -21,8 +21,8 @@ from openai_images import (
     ImagesClient,
     read_batch_items,
 )
-from openai_images.batch.items import resolve_items
-from openai_images.batch.models import BatchOptions
+from openai_images.batch.items.models import BatchOptions
+from openai_images.batch.items.resolved_item import resolve_items
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import MODEL, rows, run, states
 from tests.helpers.edit_images import encoded, house, layer

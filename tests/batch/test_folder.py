@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from openai_images import Batch, BatchFolderError, ImagesClient
-from openai_images.batch.filesystem import Disk, FolderLock
-from openai_images.batch.folder import BatchFolder, Paths
-from openai_images.batch.ledger import Ledger
+from openai_images._util.filesystem import Disk, FolderLock
+from openai_images.batch.folder.folder import BatchFolder, Paths
+from openai_images.batch.journal.ledger import Ledger
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import items_of, many, pictures, rows, run, states
 from tests.helpers.clients import PNG
@@ -24,8 +24,8 @@ from tests.helpers.leaks import nothing_left, parts
 TAKEN = """
 import sys, time
 from pathlib import Path
-from openai_images.batch.filesystem import Disk, FolderLock
-from openai_images.batch.folder import BatchFolder, Paths
+from openai_images._util.filesystem import Disk, FolderLock
+from openai_images.batch.folder.folder import BatchFolder, Paths
 folder = BatchFolder(Disk(), Paths(Path(sys.argv[1])))
 folder.claim()
 print("claimed", flush=True)

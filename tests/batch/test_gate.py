@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from openai_images import Timing
-from openai_images.batch.caller import CircuitBreaker
+from openai_images.batch.run.caller import CircuitBreaker
 
 
 def test_it_says_that_it_waits_for_the_server(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from openai_images.batch.journal import Journal
+from openai_images.batch.journal.journal import Journal
 from tests.helpers.crashing_filesystem import FailingDisk, WatchedDisk
 
 

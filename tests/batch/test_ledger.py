@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from openai_images import BatchFolderError, BatchOptions, BatchPlan, GenerateRequest
-from openai_images.batch.items import ResolvedItem
-from openai_images.batch.journal import encode_row
-from openai_images.batch.journal_reader import JournalContents, JournalRow, parse_journal
-from openai_images.batch.ledger import Ledger
-from openai_images.batch.plan import FolderFindings, make_plan, reject_changed_items
+from openai_images.batch.items.plan import FolderFindings, make_plan, reject_changed_items
+from openai_images.batch.items.resolved_item import ResolvedItem
+from openai_images.batch.journal.journal import encode_row
+from openai_images.batch.journal.journal_reader import JournalContents, JournalRow, parse_journal
+from openai_images.batch.journal.ledger import Ledger
 
 FILE = {"name": "images/a.png", "nbytes": 1, "sha256": "00"}
 

@@ -133,7 +133,7 @@ async def test_a_link_that_leads_nowhere(client: ImagesClient, tmp_path: Path, o
 
 async def test_a_link_made_at_the_last_moment(tmp_path: Path) -> None:
     """Files are opened so that no link is followed, whenever it came."""
-    from openai_images.batch.filesystem import Disk
+    from openai_images._util.filesystem import Disk
 
     victim, link = tmp_path / "victim", tmp_path / "link"
     victim.write_text("mine")

@@ -15,7 +15,7 @@ from openai_images import (
     RetryPolicy,
     Timing,
 )
-from openai_images.batch.caller import CircuitBreaker
+from openai_images.batch.run.caller import CircuitBreaker
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import many, posts, rows, run, states
 from tests.helpers.clients import JSON_ANSWER, KEY, FakeTime

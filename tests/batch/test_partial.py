@@ -19,8 +19,8 @@ from openai_images import (
     Succeeded,
     Usage,
 )
-from openai_images.batch.journal_reader import parse_journal
-from openai_images.batch.ledger import Ledger
+from openai_images.batch.journal.journal_reader import parse_journal
+from openai_images.batch.journal.ledger import Ledger
 from openai_images.client.abstract_call import Call
 from openai_images.models.outcomes import CallObserver
 from openai_images.server import LocalImagesServer

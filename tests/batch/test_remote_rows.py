@@ -16,9 +16,9 @@ from openai_images import (
     OutcomeUnknownError,
     PartialResultError,
 )
-from openai_images.batch.items import ResolvedItem
-from openai_images.batch.remote_runner import error_from_row, result_from_row
-from openai_images.batch.run_state import WorkItem
+from openai_images.batch.items.resolved_item import ResolvedItem
+from openai_images.batch.run.remote_runner import error_from_row, result_from_row
+from openai_images.batch.run.run_state import WorkItem
 from openai_images.errors import ServerOutcomeUnknownError
 
 WORK = WorkItem(item=ResolvedItem(0, "a", GenerateRequest("otter", model="gpt-image-2"), "digest"), stem="a")

@@ -21,9 +21,9 @@ from openai_images import (
     cost_of,
 )
 from openai_images._util.plain_json import json_value
-from openai_images.batch.journal import encode_row, error_fields, result_fields
-from openai_images.batch.journal_reader import parse_journal
-from openai_images.batch.ledger import Ledger
+from openai_images.batch.journal.journal import encode_row, error_fields, result_fields
+from openai_images.batch.journal.journal_reader import parse_journal
+from openai_images.batch.journal.ledger import Ledger
 from openai_images.errors import ServerOutcomeUnknownError
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import items_of, many, posts, rows, run

@@ -17,9 +17,9 @@ import pytest
 from PIL import Image as Pillow
 
 from openai_images._util import atomic_file
-from openai_images.batch import contact_sheet as sheet
-from openai_images.batch.contact_sheet import write_sheet
-from openai_images.batch.sheet_cards import SheetEntry, SheetHeader
+from openai_images.batch.sheet import contact_sheet as sheet
+from openai_images.batch.sheet.contact_sheet import write_sheet
+from openai_images.batch.sheet.sheet_entries import SheetEntry, SheetHeader
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pillow
 
-from openai_images.batch.sheet_cards import has_thumbnail, make_thumbnail, make_thumbnails
+from openai_images.batch.sheet.sheet_entries import has_thumbnail, make_thumbnail, make_thumbnails
 
 
 class Maker:

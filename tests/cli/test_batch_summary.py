@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from openai_images import PUBLISHED_PRICES, BatchItem, BatchPlan, BatchSummary, GenerateRequest
-from openai_images.cli.batch_costs import estimate_items
-from openai_images.cli.batch_plan import plan_lines
+from openai_images.cli.batch_plan import estimate_items, plan_lines
 from openai_images.cli.batch_report import RunSummary
 from openai_images.cli.console import dollars, duration, join_limited, plural, truncate
 

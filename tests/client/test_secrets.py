@@ -29,7 +29,7 @@ from openai_images import (
     RetryPolicy,
     Timeouts,
 )
-from openai_images.http.file_download import open_file
+from openai_images.http.get_requests import open_file
 from openai_images.models.image import Image
 from openai_images.models.options import Timing
 from openai_images.server import FAULTS, LocalImagesServer

@@ -6,7 +6,7 @@ import pytest
 
 from openai_images import GenerateRequest
 from openai_images.catalog.models import MAX_IMAGES_PER_CALL
-from openai_images.client.prepared import global_index, split_counts
+from openai_images.client.prepared_request import global_index, split_counts
 
 
 @pytest.mark.parametrize(

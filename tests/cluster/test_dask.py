@@ -27,9 +27,9 @@ from openai_images import (
     QuotaExhaustedError,
     Succeeded,
 )
-from openai_images.batch.caller import Caller
+from openai_images.batch.run.caller import Caller
 from openai_images.cluster.job import Job, divide_limits
-from openai_images.cluster.open_storage import open_storage
+from openai_images.cluster.storage import open_storage
 from openai_images.cluster.worker import close_workers, run_items
 from openai_images.server import LocalImagesServer
 from tests.cluster.test_worker import specs

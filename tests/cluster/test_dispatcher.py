@@ -8,8 +8,8 @@ import pytest
 from attrs import define, field
 
 from openai_images import ClusterError, GenerateRequest
-from openai_images.batch.items import ResolvedItem
-from openai_images.batch.run_state import WorkItem
+from openai_images.batch.items.resolved_item import ResolvedItem
+from openai_images.batch.run.run_state import WorkItem
 from openai_images.cluster.engine import Dispatcher
 from openai_images.cluster.job import ItemSpec, Job, Row
 

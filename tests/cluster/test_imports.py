@@ -13,7 +13,7 @@ CHECK = "import sys; {}; print(*sorted(m for m in sys.modules if m.startswith(('
     [
         ("from openai_images import Batch, BatchOptions; import openai_images.cli.batch", ""),
         (
-            "import tempfile; from openai_images.cluster.open_storage import open_storage; open_storage('x')",
+            "import tempfile; from openai_images.cluster.storage import open_storage; open_storage('x')",
             "-",
         ),
     ],

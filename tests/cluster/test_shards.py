@@ -20,10 +20,10 @@ from openai_images import (
     Shard,
     Succeeded,
 )
-from openai_images.batch.items import resolve_items
+from openai_images.batch.items.resolved_item import resolve_items
 from openai_images.cluster.claim_store import read_rows
-from openai_images.cluster.names import claim_name, item_ids, record_name
 from openai_images.cluster.storage import FolderStorage
+from openai_images.cluster.storage_names import claim_name, item_ids, record_name
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import items_of, many, posts
 from tests.helpers.clients import PNG

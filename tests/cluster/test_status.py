@@ -18,9 +18,9 @@ from openai_images import (
     read_batch_costs,
     read_batch_status,
 )
-from openai_images.batch.items import resolve_items
-from openai_images.cluster.names import claim_name, item_ids, record_name
-from openai_images.cluster.open_storage import open_storage
+from openai_images.batch.items.resolved_item import resolve_items
+from openai_images.cluster.storage import open_storage
+from openai_images.cluster.storage_names import claim_name, item_ids, record_name
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import items_of, many, posts
 from tests.helpers.clients import PNG

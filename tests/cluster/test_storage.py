@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from openai_images import ConfigurationError
-from openai_images.cluster.fsspec_storage import FsspecStorage
-from openai_images.cluster.open_storage import open_storage
-from openai_images.cluster.storage import FolderStorage, Storage
+from openai_images.cluster.storage import FolderStorage, FsspecStorage, Storage, open_storage
 
 PLACES = ["folder", "s3"]
 

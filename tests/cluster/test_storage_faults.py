@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 
 from openai_images import Batch, BatchOptions, Image, ImagesClient, Shard, read_batch_status
-from openai_images.batch.filesystem import Disk
-from openai_images.batch.item_store import ItemTakenError
-from openai_images.batch.items import resolve_items
-from openai_images.batch.journal import encode_row
+from openai_images._util.filesystem import Disk
+from openai_images.batch.items.resolved_item import resolve_items
+from openai_images.batch.journal.journal import encode_row
+from openai_images.batch.run.item_store import ItemTakenError
 from openai_images.cluster.claim_store import Claimant, ClaimStore, add_row, read_rows
-from openai_images.cluster.fsspec_storage import FsspecStorage
 from openai_images.cluster.inputs import read_runs
 from openai_images.cluster.job import ItemSpec
-from openai_images.cluster.names import IMAGES, claim_name, item_ids, item_stem, record_name
-from openai_images.cluster.storage import FolderStorage
-from openai_images.cluster.taken import find_taken
+from openai_images.cluster.later_claims import find_taken
+from openai_images.cluster.storage import FolderStorage, FsspecStorage
+from openai_images.cluster.storage_names import IMAGES, claim_name, item_ids, item_stem, record_name
 from openai_images.server import LocalImagesServer
 from tests.cluster.test_worker import specs
 from tests.helpers.batch_runs import many

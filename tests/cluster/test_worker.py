@@ -20,13 +20,13 @@ from openai_images import (
     Limits,
     RetryPolicy,
 )
-from openai_images.batch.filesystem import Disk
-from openai_images.batch.items import resolve_items
-from openai_images.batch.run_state import WorkItem
+from openai_images._util.filesystem import Disk
+from openai_images.batch.items.resolved_item import resolve_items
+from openai_images.batch.run.run_state import WorkItem
 from openai_images.cluster.claim_store import StorageImages
 from openai_images.cluster.job import ItemSpec, Job
-from openai_images.cluster.names import claim_name, item_ids, item_stem, record_name
 from openai_images.cluster.storage import FolderStorage
+from openai_images.cluster.storage_names import claim_name, item_ids, item_stem, record_name
 from openai_images.cluster.worker import close_workers, run_items
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import many, posts

@@ -184,7 +184,7 @@ def test_what_a_docstring_says_of_a_name(prose: str, name: str, expected: str) -
 
 
 def test_the_lines_of_parameters() -> None:
-    """Those that `client/signatures.py` adds."""
+    """Those that `models/parameters.py` adds."""
     parsed = docstrings.parse(ImagesClient.generate.__doc__ or "")
     assert parsed.parameters["size"] == DESCRIPTIONS["size"]
     assert "Parameters:" not in parsed.prose

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from openai_images.batch.filesystem import Disk
+from openai_images._util.filesystem import Disk
 
 CHANGES = ("make_folder", "open", "create", "write", "sync", "truncate", "publish", "sync_folder", "remove")
 

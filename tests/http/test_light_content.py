@@ -14,8 +14,7 @@ import pytest
 from openai_images import Timing
 from openai_images.http import body_reader
 from openai_images.http.body_reader import BodyReader, OpenBodies
-from openai_images.http.gathering import Gathering
-from openai_images.http.light_content import LightContent
+from openai_images.http.small_pieces import Gathering, LightContent
 from openai_images.wire.base64_decoder import MemorySink
 from tests.helpers.clients import client_of, stream
 from tests.helpers.leaks import until

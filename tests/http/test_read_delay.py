@@ -19,9 +19,9 @@ from openai_images import (
     StreamInterruptedError,
     Timeouts,
 )
-from openai_images.http import gathering
+from openai_images.http import small_pieces as gathering
 from openai_images.http.body_reader import BodyReader, OpenBodies
-from openai_images.http.gathering import Gathering
+from openai_images.http.small_pieces import Gathering
 from tests.helpers.clients import PNG, PROMPT, client_of, event
 from tests.helpers.leaks import nothing_left, until
 from tests.helpers.raw_server import CLOSE, LAST_CHUNK, RESET, STALL, RawServer, chunk, chunked

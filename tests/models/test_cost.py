@@ -22,7 +22,7 @@ from openai_images import (
     estimate_cost,
     estimate_cost_range,
 )
-from openai_images.client.many import Costs
+from openai_images.client.generate_many import Costs
 from openai_images.server import LocalImagesServer
 
 IMAGE = Image.from_bytes(b"\x89PNG\r\n\x1a\n")

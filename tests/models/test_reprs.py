@@ -14,7 +14,7 @@ import pytest
 import openai_images
 from openai_images import EditRequest, GenerateRequest, ImagesClient, Limits, Prices, RetryPolicy, Timeouts
 from openai_images._util.attrs import repr_keys, repr_length
-from openai_images.batch.budget import Budget
+from openai_images.batch.run.budget import Budget
 from openai_images.http.azure import AzureEndpoint
 
 

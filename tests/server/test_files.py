@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from openai_images.server import LocalImagesServer
-from openai_images.server.batches import upload
+from openai_images.server.batches import file_calls as upload
 from tests.helpers.server_thread import NOW, Clock
 
 LINE = b'{"custom_id": "a"}\n'

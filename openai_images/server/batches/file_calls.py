@@ -1,20 +1,134 @@
-"""The calls of `/v1/files`: upload, retrieve, list, content, delete."""
+"""The calls of `/v1/files`: upload, retrieve, list, content, delete.
+
+Invariants: of an upload, which is read to the disk while it arrives, one chunk is in memory at a time; a malformed or
+too large form leaves no file.
+"""
 
 import asyncio
 from io import FileIO
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 import attrs
 from aiohttp import web
 
-from openai_images.server.batches.calls import Call
-from openai_images.server.batches.checks import no_file, page
-from openai_images.server.batches.files import FileStore, StoredFile
-from openai_images.server.batches.upload import UploadReader
+from openai_images.server.batches.call_answerer import MAX_SECONDS, ActiveCall, check_expiry, no_file, page
+from openai_images.server.batches.files import MAX_FILE_BYTES, FileStore, ServerFile
+from openai_images.server.batches.input_file import MAX_INPUT_BYTES
 from openai_images.server.delivery import SLICE, hang_up, open_transport
-from openai_images.server.error_replies import Reply, compact_json
-from openai_images.server.state import ServerSettings, ServerState
+from openai_images.server.error_replies import (
+    Reply,
+    RequestRejectedError,
+    bad_request,
+    choice,
+    compact_json,
+    missing_parameter,
+    too_large,
+    unknown_parameter,
+)
+from openai_images.server.multipart import (
+    FormParser,
+    MalformedFormError,
+    PartEnd,
+    PartStart,
+    parse_boundary,
+    set_field,
+)
+from openai_images.server.request_body import FORM, BodyChunks, UnreadableBodyError, require_type
+from openai_images.server.state import ActiveRequest, ServerSettings, ServerState
+
+PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+_FIELDS: Final = {"purpose", "expires_after"}
+_TEXT_BYTES: Final = 1024
+_MAX_FORM_BYTES: Final = MAX_FILE_BYTES + 64 * 1024
+
+
+class UploadReader:
+    """Reads one upload; with `is_cut` the connection is reset in the middle of it."""
+
+    def __init__(self, files: FileStore, active: ActiveRequest, *, is_cut: bool) -> None:
+        self._files = files
+        self._active = active
+        self._is_cut = is_cut
+        self._file: BinaryIO | None = None
+        self._filename = ""
+        self._fields: dict[str, Any] = {}
+        self._name = ""
+        self._text: bytes | None = None  # of the current part, None if that is the file
+
+    async def read(self, request: web.Request, body_timeout: float) -> ServerFile:
+        """Store and return the file in the body; `body_timeout` is in seconds. Raises `RequestRejectedError`."""
+        content_type = request.headers.get("content-type", "")
+        require_type(content_type, FORM)
+        if self._files.is_full:
+            raise RequestRejectedError(too_large(self._files.nbytes))
+        try:
+            await self._read_form(request, content_type, body_timeout)
+            return await self._store()
+        except (MalformedFormError, UnreadableBodyError) as error:
+            message = f"Could not parse your multipart form: {str(error) or 'it is not readable'}."
+            raise bad_request(message, code=None) from None
+        finally:
+            if self._file is not None:
+                self._files.discard(self._file)
+
+    async def _read_form(self, request: web.Request, content_type: str, body_timeout: float) -> None:
+        parser, total = FormParser(parse_boundary(content_type)), 0
+        async for chunk in BodyChunks(request, body_timeout):
+            total += len(chunk)
+            if total > _MAX_FORM_BYTES:
+                raise RequestRejectedError(too_large(MAX_FILE_BYTES))
+            pieces: list[bytes] = []
+            for event in parser.feed(chunk):
+                if isinstance(event, bytes) and self._text is None:
+                    pieces.append(event)
+                else:
+                    self._take(event)
+            if pieces and self._file is not None:
+                await asyncio.to_thread(self._file.writelines, pieces)
+            if self._is_cut and total >= (request.content_length or 0) // 2:
+                hang_up(self._active, open_transport(request), "reset")
+                raise ConnectionResetError
+        parser.close()
+
+    def _take(self, event: PartStart | bytes | PartEnd) -> None:
+        """Process the start or end of a part, or a piece of its data."""
+        if isinstance(event, PartStart):
+            self._begin(event)
+        elif isinstance(event, bytes):
+            self._text = (self._text or b"") + event
+            if len(self._text) > _TEXT_BYTES:
+                raise RequestRejectedError(too_large(_TEXT_BYTES))
+        elif self._text is not None:
+            text = self._text.decode("utf-8", "replace")
+            value = int(text) if self._name.endswith("[seconds]") and text.isdecimal() else text
+            set_field(self._fields, self._name, value)
+
+    def _begin(self, start: PartStart) -> None:
+        self._name = start.name or ""
+        self._text = b""
+        if self._name == "file" and self._file is None:
+            self._text, self._filename = None, start.filename or "upload"
+            self._file = self._files.open_new()
+        elif self._name.partition("[")[0] not in _FIELDS:
+            raise unknown_parameter(self._name)
+
+    async def _store(self) -> ServerFile:
+        if self._file is None:
+            raise missing_parameter("file")
+        if "purpose" not in self._fields:
+            raise missing_parameter("purpose")
+        purpose = choice(self._fields, "purpose", PURPOSES, "")
+        seconds = MAX_SECONDS if purpose == "batch" else None
+        if "expires_after" in self._fields:
+            seconds = check_expiry("expires_after", self._fields["expires_after"])
+        await asyncio.to_thread(self._file.flush)
+        if purpose == "batch" and self._file.tell() > MAX_INPUT_BYTES:
+            raise RequestRejectedError(too_large(MAX_INPUT_BYTES))
+        self._file.close()
+        file, self._file = self._file, None
+        return self._files.add(file, purpose=purpose, filename=self._filename, seconds=seconds)
+
 
 _READ_BYTES: Final = 1024 * 1024
 _PAGE: Final = 10_000
@@ -28,29 +142,29 @@ class FileCalls:
     state: ServerState
     files: FileStore
 
-    async def upload(self, call: Call) -> web.StreamResponse:
+    async def upload(self, call: ActiveCall) -> web.StreamResponse:
         """Answer `POST /v1/files`."""
         reader = UploadReader(self.files, call.active, is_cut=call.plan.middle == "cut")
         stored = await reader.read(call.request, self.settings.body_timeout)
         return call.respond(Reply(200, compact_json(stored.as_dict())))
 
-    async def retrieve(self, call: Call) -> web.StreamResponse:
+    async def retrieve(self, call: ActiveCall) -> web.StreamResponse:
         """Answer `GET /v1/files/{id}`."""
         return call.respond(Reply(200, compact_json(self._find(call).as_dict())))
 
-    async def list(self, call: Call) -> web.StreamResponse:
+    async def list(self, call: ActiveCall) -> web.StreamResponse:
         """Answer `GET /v1/files`."""
         purpose = call.request.query.get("purpose")
         files = [file for file in self.files.all() if purpose in {None, file.purpose}]
         return call.respond(page(files, call.request.query, limit=_PAGE, most=_PAGE))
 
-    async def delete(self, call: Call) -> web.StreamResponse:
+    async def delete(self, call: ActiveCall) -> web.StreamResponse:
         """Answer `DELETE /v1/files/{id}`."""
         stored = self._find(call)
         self.files.delete(stored)
         return call.respond(Reply(200, compact_json({"id": stored.id, "object": "file", "deleted": True})))
 
-    async def content(self, call: Call) -> web.StreamResponse:
+    async def content(self, call: ActiveCall) -> web.StreamResponse:
         """Answer `GET /v1/files/{id}/content` with the bytes; one megabyte is in memory at a time."""
         stored, request = self._find(call), call.request
         response = web.StreamResponse(
@@ -77,7 +191,7 @@ class FileCalls:
             file.close()
         return response
 
-    def _find(self, call: Call) -> StoredFile:
+    def _find(self, call: ActiveCall) -> ServerFile:
         file_id = call.request.match_info["id"]
         stored = self.files.find(file_id)
         if stored is None:
@@ -94,7 +208,7 @@ async def _send(response: web.StreamResponse, file: FileIO, nbytes: int) -> None
             await response.write(view[start : start + SLICE])
 
 
-def _header_name(stored: StoredFile) -> str:
+def _header_name(stored: ServerFile) -> str:
     """Return the file's name in ASCII, without characters that would end a quoted text."""
     name = Path(stored.filename).name.encode("ascii", "replace").decode()
     return "".join(c if c.isprintable() and c not in '"\\' else "_" for c in name)

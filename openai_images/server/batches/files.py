@@ -1,9 +1,11 @@
 """The files of a server, uploaded or written by batches, in a temporary folder.
 
 Invariants: the bytes of a file are only on the disk; the number of files and their bytes are limited; an expired file
-does not exist any more; an open file can be read to its end.
+does not exist any more; an open file can be read to its end. Of a batch's output and error files at most `HELD_BYTES`
+and one line are in memory; the base64 of an image is written without passing through `json`.
 """
 
+import asyncio
 import uuid
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +13,7 @@ from typing import Any, BinaryIO, Final
 
 import attrs
 
+from openai_images.server.error_replies import compact_json
 from openai_images.server.state import ServerSettings
 
 MAX_FILES: Final = 10_000
@@ -21,9 +24,13 @@ MAX_STORED_BYTES: Final = 16 * 1024 * 1024 * 1024
 
 _BUFFER: Final = 1024 * 1024
 
+HELD_BYTES: Final = 1024 * 1024
+GARBAGE: Final = b'{"id": "batch_req_garbage", "custom_id": "\n'
+"""A line that is not JSON."""
+
 
 @attrs.frozen(kw_only=True)
-class StoredFile:
+class ServerFile:
     """One file; times are Unix times in seconds, `expires_at` None if it is kept."""
 
     id: str
@@ -55,7 +62,7 @@ class FileStore:
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._folder: TemporaryDirectory[str] | None = None
-        self._files: dict[str, StoredFile] = {}
+        self._files: dict[str, ServerFile] = {}
         self.nbytes = 0
 
     @property
@@ -69,10 +76,10 @@ class FileStore:
             self._folder = TemporaryDirectory(prefix="local-images-", ignore_cleanup_errors=True)
         return Path(self._folder.name, uuid.uuid4().hex).open("xb", buffering=_BUFFER)
 
-    def add(self, file: BinaryIO, *, purpose: str, filename: str, seconds: float | None) -> StoredFile:
+    def add(self, file: BinaryIO, *, purpose: str, filename: str, seconds: float | None) -> ServerFile:
         """Keep a closed file for `seconds`; None: until the server ends."""
         path, now = Path(file.name), int(self._settings.now())
-        stored = StoredFile(
+        stored = ServerFile(
             id=f"file-{uuid.uuid4().hex[:22]}",
             purpose=purpose,
             filename=filename,
@@ -90,7 +97,7 @@ class FileStore:
         file.close()
         Path(file.name).unlink(missing_ok=True)
 
-    def find(self, file_id: str) -> StoredFile | None:
+    def find(self, file_id: str) -> ServerFile | None:
         """Return a file, or None if it does not exist any more."""
         self._drop_expired()
         return self._files.get(file_id)
@@ -102,12 +109,12 @@ class FileStore:
             return None
         return stored.path
 
-    def all(self) -> tuple[StoredFile, ...]:
+    def all(self) -> tuple[ServerFile, ...]:
         """Return the files that exist now, in the order of their creation."""
         self._drop_expired()
         return tuple(self._files.values())
 
-    def delete(self, stored: StoredFile) -> None:
+    def delete(self, stored: ServerFile) -> None:
         """Remove a file."""
         del self._files[stored.id]
         self.nbytes -= stored.nbytes
@@ -125,3 +132,61 @@ class FileStore:
         now = self._settings.now()
         for stored in [f for f in self._files.values() if f.expires_at is not None and f.expires_at <= now]:
             self.delete(stored)
+
+
+def response_line(custom_id: str, status: int, request_id: str, body: bytes) -> tuple[bytes, ...]:
+    """Return the pieces of the line of a request that was run; `body` is JSON."""
+    response = compact_json({"status_code": status, "request_id": request_id})[:-1]
+    return (_start(custom_id), b',"response":', response, b',"body":', body, b'},"error":null}\n')
+
+
+def error_line(custom_id: str, code: str, message: str) -> tuple[bytes, ...]:
+    """Return the pieces of the line of a request that was not run."""
+    error = compact_json({"code": code, "message": message})
+    return (_start(custom_id), b',"response":null,"error":', error, b"}\n")
+
+
+def _start(custom_id: str) -> bytes:
+    return compact_json({"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": custom_id})[:-1]
+
+
+class LineFile:
+    """A file of lines that is being written; `nbytes` is its size so far."""
+
+    def __init__(self, files: FileStore) -> None:
+        self._files = files
+        self._file: BinaryIO | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self.nbytes = 0
+
+    async def write(self, *pieces: bytes) -> None:
+        """Add a line."""
+        size = sum(map(len, pieces))
+        self._held += pieces
+        self._held_bytes += size
+        self.nbytes += size
+        if self._held_bytes >= HELD_BYTES:
+            await self._flush()
+
+    async def publish(self, filename: str, seconds: float) -> ServerFile | None:
+        """Add the file to the store and return it; None if it has no line."""
+        if not self.nbytes:
+            return None
+        await self._flush()
+        file, self._file = self._file, None
+        assert file is not None  # noqa: S101  # there were lines
+        await asyncio.to_thread(file.close)
+        return self._files.add(file, purpose="batch_output", filename=filename, seconds=seconds)
+
+    def discard(self) -> None:
+        """Remove the file if it was not published."""
+        file, self._file = self._file, None
+        if file is not None:
+            self._files.discard(file)
+
+    async def _flush(self) -> None:
+        if self._file is None:
+            self._file = self._files.open_new()
+        held, self._held, self._held_bytes = self._held, [], 0
+        await asyncio.to_thread(self._file.writelines, held)

@@ -20,7 +20,7 @@ MAX_ERRORS: Final = 100
 
 
 @attrs.define
-class InputFile:
+class ParsedInput:
     """The requests of a file, as the byte offsets of their lines; none if there are `errors`."""
 
     offsets: "array[int]" = attrs.field(factory=lambda: array("Q"))
@@ -43,9 +43,9 @@ class _Rules:
     names: set[str] = attrs.field(factory=set[str])
 
 
-def read_input(file: BinaryIO, endpoint: str, models: Container[object]) -> InputFile:
+def read_input(file: BinaryIO, endpoint: str, models: Container[object]) -> ParsedInput:
     """Read the whole file; `models` are those that exist."""
-    found = InputFile()
+    found = ParsedInput()
     rules = _Rules(endpoint, models)
     for number, (offset, line) in enumerate(_lines(file), 1):
         if not line.strip():
@@ -76,7 +76,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         offset += len(line)
 
 
-def _check_line(found: InputFile, line: bytes, number: int, rules: "_Rules") -> None:
+def _check_line(found: ParsedInput, line: bytes, number: int, rules: "_Rules") -> None:
     try:
         request = parse(line)
     except ValueError:
@@ -99,7 +99,7 @@ def _check_line(found: InputFile, line: bytes, number: int, rules: "_Rules") -> 
         found.add_error("missing_required_parameter", message, param="body", line=number)
 
 
-def _check_custom_id(found: InputFile, custom_id: object, number: int, names: set[str]) -> None:
+def _check_custom_id(found: ParsedInput, custom_id: object, number: int, names: set[str]) -> None:
     if not isinstance(custom_id, str) or not custom_id:
         message = "Missing required parameter: 'custom_id'."
         found.add_error("missing_required_parameter", message, param="custom_id", line=number)
@@ -113,7 +113,7 @@ def _check_custom_id(found: InputFile, custom_id: object, number: int, names: se
         names.add(custom_id)
 
 
-def _check_model(found: InputFile, model: object, number: int, models: Container[object]) -> None:
+def _check_model(found: ParsedInput, model: object, number: int, models: Container[object]) -> None:
     if model is not None and (not isinstance(model, str) or model not in models):
         message = f"The provided model '{str(model)[:200]}' is not supported by the Batch API."
         found.add_error("model_not_found", message, param="body.model", line=number)

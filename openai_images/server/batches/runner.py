@@ -13,10 +13,16 @@ from typing import Any, BinaryIO, Final
 
 import attrs
 
-from openai_images.server.batches.batch import Batch
-from openai_images.server.batches.files import MAX_STORED_BYTES, FileStore
-from openai_images.server.batches.input_file import InputFile, read_input, read_request
-from openai_images.server.batches.output import GARBAGE, LineFile, error_line, response_line
+from openai_images.server.batches.batch import ServerBatch
+from openai_images.server.batches.files import (
+    GARBAGE,
+    MAX_STORED_BYTES,
+    FileStore,
+    LineFile,
+    error_line,
+    response_line,
+)
+from openai_images.server.batches.input_file import ParsedInput, read_input, read_request
 from openai_images.server.catalog import served_models
 from openai_images.server.encoder import Encoder
 from openai_images.server.error_replies import (
@@ -48,7 +54,7 @@ class Answer:
 
 
 @attrs.frozen(kw_only=True)
-class BatchRunner:
+class ServerBatchRunner:
     """Runs the batches of one server."""
 
     settings: ServerSettings
@@ -56,7 +62,7 @@ class BatchRunner:
     images: ImagesHandler
     files: FileStore
 
-    async def run(self, batch: Batch) -> None:
+    async def run(self, batch: ServerBatch) -> None:
         """Take a batch from `validating` to its end."""
         try:
             await self._run(batch)
@@ -64,7 +70,7 @@ class BatchRunner:
             message = f"The local server could not run the batch: {type(error).__name__}."
             self._fail(batch, [{"code": "server_error", "message": message, "param": None, "line": None}])
 
-    async def _run(self, batch: Batch) -> None:
+    async def _run(self, batch: ServerBatch) -> None:
         if batch.plan.hold:
             await self._until(batch, self.state.gate.event.wait())
         await self._stay(batch)
@@ -83,7 +89,7 @@ class BatchRunner:
         finally:
             source.close()
 
-    async def _run_file(self, batch: Batch, source: BinaryIO) -> None:
+    async def _run_file(self, batch: ServerBatch, source: BinaryIO) -> None:
         models = served_models(self.settings.now(), legacy=self.settings.legacy)
         found = await asyncio.to_thread(read_input, source, batch.endpoint, models)
         if found.errors:
@@ -101,7 +107,7 @@ class BatchRunner:
         batch.enter(end, self.settings.now())
 
     async def _run_requests(
-        self, batch: Batch, source: BinaryIO, found: InputFile, output: LineFile, errors: LineFile
+        self, batch: ServerBatch, source: BinaryIO, found: ParsedInput, output: LineFile, errors: LineFile
     ) -> Sequence[int]:
         """Run requests until the batch is interrupted; return the offsets of those that were not run."""
         order, pace = list(found.offsets), self.settings.batch_pace
@@ -132,7 +138,9 @@ class BatchRunner:
             await self._stay(batch)
         return order[last:]
 
-    async def _finish(self, batch: Batch, source: BinaryIO, late: Sequence[int], errors: LineFile) -> str:
+    async def _finish(
+        self, batch: ServerBatch, source: BinaryIO, late: Sequence[int], errors: LineFile
+    ) -> str:
         """Go through the last states, list the requests that were not run, and return the batch's final state."""
         cancelled = batch.status == "cancelling"
         if cancelled and batch.plan.holds_cancel:
@@ -147,7 +155,7 @@ class BatchRunner:
             batch.failed += 1
         return "cancelled" if cancelled else "expired" if late else "completed"
 
-    async def _publish(self, batch: Batch, output: LineFile, errors: LineFile) -> None:
+    async def _publish(self, batch: ServerBatch, output: LineFile, errors: LineFile) -> None:
         if batch.plan.has_output:
             stored = await output.publish(f"{batch.id}_output.jsonl", batch.output_seconds)
             batch.output_file_id = None if stored is None else stored.id
@@ -155,7 +163,7 @@ class BatchRunner:
             stored = await errors.publish(f"{batch.id}_error.jsonl", batch.output_seconds)
             batch.error_file_id = None if stored is None else stored.id
 
-    def _fail(self, batch: Batch, errors: list[dict[str, Any]]) -> None:
+    def _fail(self, batch: ServerBatch, errors: list[dict[str, Any]]) -> None:
         """End a batch before any of its requests; a batch in `cancelling` becomes `cancelled`."""
         batch.errors = errors
         cancelled = batch.status == "cancelling"
@@ -163,7 +171,7 @@ class BatchRunner:
 
     # One request
 
-    async def _answer(self, batch: Batch, request: dict[str, Any], *, fails: bool) -> Answer:
+    async def _answer(self, batch: ServerBatch, request: dict[str, Any], *, fails: bool) -> Answer:
         body = request["body"]
         try:
             parameters = await self.images.check_json(body, is_edit=batch.endpoint.endswith("/edits"))
@@ -204,7 +212,9 @@ class BatchRunner:
         tokens = {name: usage[name] for name in ("input_tokens", "output_tokens", "total_tokens")}
         return Answer(200, encoder.json_body(images), tokens)
 
-    async def _write(self, batch: Batch, request: dict[str, Any], answer: Answer, file: LineFile) -> None:
+    async def _write(
+        self, batch: ServerBatch, request: dict[str, Any], answer: Answer, file: LineFile
+    ) -> None:
         custom_id = request["custom_id"]
         self.state.record(
             RecordedBatchRequest(
@@ -225,7 +235,7 @@ class BatchRunner:
 
     # Waiting
 
-    async def _stay(self, batch: Batch, *, to_its_end: bool = False) -> None:
+    async def _stay(self, batch: ServerBatch, *, to_its_end: bool = False) -> None:
         """Wait as long as a state lasts; an interruption ends the wait, except in the last states."""
         pace = self.settings.batch_pace
         if not pace.hold and not pace.seconds_per_state:
@@ -236,7 +246,7 @@ class BatchRunner:
         else:
             await self._until(batch, waits)
 
-    async def _until(self, batch: Batch, waits: Awaitable[object]) -> None:
+    async def _until(self, batch: ServerBatch, waits: Awaitable[object]) -> None:
         """Wait for `waits`, or until the batch is interrupted."""
         tasks = [asyncio.ensure_future(waits), asyncio.ensure_future(batch.interrupted.wait())]
         try:

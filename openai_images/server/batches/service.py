@@ -11,12 +11,18 @@ import attrs
 from aiohttp import web
 
 from openai_images.server import request_body
-from openai_images.server.batches.batch import ENDED, Batch
-from openai_images.server.batches.calls import Call, CallAnswerer
-from openai_images.server.batches.checks import MAX_SECONDS, check_expiry, no_file, page
+from openai_images.server.batches.batch import ENDED, ServerBatch
+from openai_images.server.batches.call_answerer import (
+    MAX_SECONDS,
+    ActiveCall,
+    CallAnswerer,
+    check_expiry,
+    no_file,
+    page,
+)
 from openai_images.server.batches.file_calls import FileCalls
 from openai_images.server.batches.files import FileStore
-from openai_images.server.batches.runner import BatchRunner
+from openai_images.server.batches.runner import ServerBatchRunner
 from openai_images.server.error_replies import (
     Reply,
     RequestRejectedError,
@@ -29,7 +35,7 @@ from openai_images.server.error_replies import (
     missing_parameter,
     wrong_type,
 )
-from openai_images.server.faults.batches import BatchPlan
+from openai_images.server.faults.batches import BatchFaultPlan
 from openai_images.server.faults.queues import FaultQueues
 from openai_images.server.handler import ImagesHandler
 from openai_images.server.state import ServerSettings, ServerState
@@ -47,7 +53,7 @@ _TYPES: Final = {
 
 
 @attrs.define(kw_only=True, eq=False)
-class BatchService:
+class BatchesHandler:
     """The files and batches of one server that is started."""
 
     settings: ServerSettings
@@ -55,7 +61,7 @@ class BatchService:
     faults: FaultQueues
     images: ImagesHandler
     _files: FileStore = attrs.field(init=False)
-    _batches: dict[str, Batch] = attrs.field(init=False, factory=dict[str, Batch])
+    _batches: dict[str, ServerBatch] = attrs.field(init=False, factory=dict[str, ServerBatch])
     _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set["asyncio.Task[None]"])
 
     def __attrs_post_init__(self) -> None:
@@ -75,7 +81,7 @@ class BatchService:
         router.add_get("/v1/batches/{id}", handler("batch_retrieve", self.retrieve), allow_head=False)
         router.add_post("/v1/batches/{id}/cancel", handler("batch_cancel", self.cancel))
 
-    async def create(self, call: Call) -> web.StreamResponse:
+    async def create(self, call: ActiveCall) -> web.StreamResponse:
         """Answer `POST /v1/batches`."""
         values = await self._read_json(call)
         present = check_names_and_types(values, _TYPES)
@@ -98,9 +104,9 @@ class BatchService:
             raise RequestRejectedError(error_reply(429, message, "requests", code="rate_limit_exceeded"))
         now = self.settings.now()
         fault = self.faults.next_of_batch(call.request.headers.get("X-Local-Fault"))
-        if fault.plan != BatchPlan():
+        if fault.plan != BatchFaultPlan():
             self.state.faults_by_request[id(call.request)] = fault.name
-        batch = Batch(
+        batch = ServerBatch(
             endpoint=choice(present, "endpoint", ENDPOINTS, ""),
             input_file_id=file_id,
             metadata=present.get("metadata"),
@@ -113,11 +119,11 @@ class BatchService:
         self._start(batch)
         return call.respond(reply)
 
-    async def retrieve(self, call: Call) -> web.StreamResponse:
+    async def retrieve(self, call: ActiveCall) -> web.StreamResponse:
         """Answer `GET /v1/batches/{id}`."""
         return call.respond(Reply(200, compact_json(self._find(call).as_dict())))
 
-    async def list(self, call: Call) -> web.StreamResponse:
+    async def list(self, call: ActiveCall) -> web.StreamResponse:
         """Answer `GET /v1/batches` with the newest first."""
         listed = [batch for batch in self._batches.values() if batch.is_listed]
         for batch in listed:
@@ -125,7 +131,7 @@ class BatchService:
         query = {name: value for name, value in call.request.query.items() if name != "order"}
         return call.respond(page(listed, query, limit=20, most=100))
 
-    async def cancel(self, call: Call) -> web.StreamResponse:
+    async def cancel(self, call: ActiveCall) -> web.StreamResponse:
         """Answer `POST /v1/batches/{id}/cancel`."""
         batch = self._find(call)
         if batch.status in ENDED or batch.status == "finalizing":
@@ -150,10 +156,12 @@ class BatchService:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._files.clear()
 
-    def _start(self, batch: Batch) -> None:
+    def _start(self, batch: ServerBatch) -> None:
         self._batches[batch.id] = batch
         self.state.batches.append(batch.record)
-        runner = BatchRunner(settings=self.settings, state=self.state, images=self.images, files=self._files)
+        runner = ServerBatchRunner(
+            settings=self.settings, state=self.state, images=self.images, files=self._files
+        )
         works = [runner.run(batch)]
         if batch.plan.is_unlisted:
             batch.is_listed = False
@@ -163,11 +171,11 @@ class BatchService:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _list_later(self, batch: Batch) -> None:
+    async def _list_later(self, batch: ServerBatch) -> None:
         await self.state.gate.event.wait()
         batch.is_listed = True
 
-    def _find(self, call: Call) -> Batch:
+    def _find(self, call: ActiveCall) -> ServerBatch:
         batch_id = call.request.match_info["id"]
         batch = self._batches.get(batch_id)
         if batch is None:
@@ -176,7 +184,7 @@ class BatchService:
         batch.check_time(self.settings.now())
         return batch
 
-    async def _read_json(self, call: Call) -> dict[str, Any]:
+    async def _read_json(self, call: ActiveCall) -> dict[str, Any]:
         request_body.require_type(call.request.headers.get("content-type"), request_body.JSON)
         chunks = request_body.BodyChunks(call.request, self.settings.body_timeout)
         body = await request_body.read_body(chunks, call.request.content_length, _MAX_BODY_BYTES)

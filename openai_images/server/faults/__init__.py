@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final
 
-from openai_images.server.faults.batches import BATCH_FAULTS, CALL_FAULTS, BatchPlan, CallPlan
+from openai_images.server.faults.batches import BATCH_FAULTS, CALL_FAULTS, BatchFaultPlan, CallPlan
 from openai_images.server.faults.bodies import BODY_FAULTS
 from openai_images.server.faults.downloads import DOWNLOAD_FAULTS, DownloadPlan
 from openai_images.server.faults.plan import NORMAL, Fault, FaultPlan, FaultType, P, fault
@@ -41,7 +41,7 @@ def find_download_fault(name: str) -> Fault[DownloadPlan]:
     return _find(name, DOWNLOAD_FAULTS, "downloads")
 
 
-def find_batch_fault(name: str) -> Fault[BatchPlan]:
+def find_batch_fault(name: str) -> Fault[BatchFaultPlan]:
     """Return the fault of a batch for `name`."""
     return _find(name, BATCH_FAULTS, "batches")
 

@@ -41,7 +41,7 @@ class CallPlan(Plan):
 
 
 @attrs.frozen(kw_only=True)
-class BatchPlan(Plan):
+class BatchFaultPlan(Plan):
     """How one batch differs from a normal one, which is the default; `hold` keeps it in `validating`."""
 
     error: Mapping[str, Any] | None = None
@@ -87,8 +87,8 @@ def _call_fault(step: str, what: str) -> FaultType[CallPlan]:
     return FaultType(about, partial(_call_plan, step), "500", takes_argument=True)
 
 
-def _error(code: str, message: str, **more: Any) -> BatchPlan:
-    return BatchPlan(error={"code": code, "message": message, "param": None, "line": None, **more})
+def _error(code: str, message: str, **more: Any) -> BatchFaultPlan:
+    return BatchFaultPlan(error={"code": code, "message": message, "param": None, "line": None, **more})
 
 
 _QUEUE_IS_FULL: Final = (
@@ -99,9 +99,9 @@ _QUEUE_IS_FULL: Final = (
 CALL_FAULTS: Final[Mapping[str, FaultType[CallPlan]]] = {
     step: _call_fault(step, what) for step, what in STEPS.items()
 }
-BATCH_FAULTS: Final[Mapping[str, FaultType[BatchPlan]]] = {
-    "batch_ok": fault("no fault for this batch", BatchPlan()),
-    "batch_stuck": fault("a batch stays in validating until release()", BatchPlan(hold=True)),
+BATCH_FAULTS: Final[Mapping[str, FaultType[BatchFaultPlan]]] = {
+    "batch_ok": fault("no fault for this batch", BatchFaultPlan()),
+    "batch_stuck": fault("a batch stays in validating until release()", BatchFaultPlan(hold=True)),
     "batch_invalid": fault(
         "a batch fails in validation: its first line is not JSON",
         _error("invalid_json_line", "This line is not parseable as valid JSON.", line=1),
@@ -110,24 +110,25 @@ BATCH_FAULTS: Final[Mapping[str, FaultType[BatchPlan]]] = {
         "a batch fails in validation: too many tokens are enqueued",
         _error("token_limit_exceeded", _QUEUE_IS_FULL),
     ),
-    "batch_expired": fault("a batch expires before any of its requests is run", BatchPlan(expires=True)),
+    "batch_expired": fault("a batch expires before any of its requests is run", BatchFaultPlan(expires=True)),
     "batch_slow_cancel": fault(
-        "a batch that is cancelled stays in cancelling until release()", BatchPlan(holds_cancel=True)
+        "a batch that is cancelled stays in cancelling until release()", BatchFaultPlan(holds_cancel=True)
     ),
-    "batch_unlisted": fault("a batch is in no list until release()", BatchPlan(is_unlisted=True)),
+    "batch_unlisted": fault("a batch is in no list until release()", BatchFaultPlan(is_unlisted=True)),
     "batch_no_output": fault(
-        "a batch ends without an output file, although its requests were run", BatchPlan(has_output=False)
+        "a batch ends without an output file, although its requests were run",
+        BatchFaultPlan(has_output=False),
     ),
     "batch_no_errors": fault(
-        "a batch ends without an error file, although requests failed", BatchPlan(has_errors=False)
+        "a batch ends without an error file, although requests failed", BatchFaultPlan(has_errors=False)
     ),
     "batch_missing_line": fault(
-        "the output lacks the line of one request that was run", BatchPlan(lacks_line=True)
+        "the output lacks the line of one request that was run", BatchFaultPlan(lacks_line=True)
     ),
     "batch_garbage_line": fault(
-        "a line that is not JSON is in the middle of the output", BatchPlan(garbage=True)
+        "a line that is not JSON is in the middle of the output", BatchFaultPlan(garbage=True)
     ),
-    "batch_duplicate_lines": fault("every line of the output occurs twice", BatchPlan(duplicates=True)),
+    "batch_duplicate_lines": fault("every line of the output occurs twice", BatchFaultPlan(duplicates=True)),
 }
-BATCH_OK: Final = Fault("batch_ok", BatchPlan())
+BATCH_OK: Final = Fault("batch_ok", BatchFaultPlan())
 CALL_OK: Final = Fault("ok", CallPlan())

@@ -20,7 +20,14 @@ from openai_images.server.faults import (
     find_download_fault,
     find_fault,
 )
-from openai_images.server.faults.batches import BATCH_FAULTS, BATCH_OK, CALL_OK, STEPS, BatchPlan, CallPlan
+from openai_images.server.faults.batches import (
+    BATCH_FAULTS,
+    BATCH_OK,
+    CALL_OK,
+    STEPS,
+    BatchFaultPlan,
+    CallPlan,
+)
 from openai_images.server.faults.downloads import DOWNLOAD_OK, DownloadPlan
 from openai_images.server.faults.plan import Fault, FaultPlan, P
 
@@ -63,7 +70,7 @@ class FaultQueues:
         self._lock = threading.Lock()
         self.posts: FaultQueue[FaultPlan] = FaultQueue(find_fault, OK, self._lock)
         self.downloads: FaultQueue[DownloadPlan] = FaultQueue(find_download_fault, DOWNLOAD_OK, self._lock)
-        self.batches: FaultQueue[BatchPlan] = FaultQueue(find_batch_fault, BATCH_OK, self._lock)
+        self.batches: FaultQueue[BatchFaultPlan] = FaultQueue(find_batch_fault, BATCH_OK, self._lock)
         self.calls: Mapping[str, FaultQueue[CallPlan]] = {
             step: FaultQueue(partial(find_call_fault, step), CALL_OK, self._lock) for step in STEPS
         }
@@ -107,7 +114,7 @@ class FaultQueues:
             queue = self._queue_of(name)
             queue.always = queue.find(name)
 
-    def next_of_batch(self, header: str | None) -> Fault[BatchPlan]:
+    def next_of_batch(self, header: str | None) -> Fault[BatchFaultPlan]:
         """Return the fault of a new batch; `header` is used if it names a fault of a batch."""
         return self.batches.next_fault(header if is_of_batch(header) else None)
 

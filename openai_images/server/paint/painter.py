@@ -1,20 +1,22 @@
 """Draws the image file of a request in a small thread pool, and caches it.
 
 Invariants: an image requested concurrently is drawn once, and a cancelled caller does not stop it for other callers;
-the cache is limited in bytes, and the least recently used image is removed first.
+the cache is limited in bytes, and the least recently used image is removed first. A flat image, for tests, is made in
+milliseconds: another prompt, index, source image or stage gives another colour.
 Must not: draw on the event loop.
 """
 
 import asyncio
+import hashlib
 import io
 import math
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from random import Random
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from PIL import Image, ImageChops, PngImagePlugin
 
@@ -27,7 +29,6 @@ from openai_images.server.paint.drawing import (
     rounded_mask,
     write_caption,
 )
-from openai_images.server.paint.flat import flat_image
 from openai_images.server.paint.scenes import choose_palette, choose_scene, prompt_words
 from openai_images.server.paint.specs import CanvasSpec, ImageSpec, image_spec
 from openai_images.server.paint.variants import MARGIN, apply_edit, draw, encode_gif
@@ -40,6 +41,9 @@ OVERSIZE: Final = 1.5
 MAX_PIXELS: Final = 9_500_000
 _GRAIN_TILE: Final = 512
 _GRAIN_DEPTH: Final = 4
+
+_KEPT: Final = 256
+_CLEAR: Final = 128
 
 
 def paint_canvas(spec: CanvasSpec, edit: CheckedEdit | None = None) -> Image.Image:
@@ -197,3 +201,41 @@ class ImageCache:
             canvas, lambda: loop.run_in_executor(self._pool, paint_canvas, canvas, edit)
         )
         return await loop.run_in_executor(self._pool, lambda: b64encode(encode_image(image, spec)))
+
+
+@lru_cache(_KEPT)
+def flat_image(spec: ImageSpec) -> bytes:
+    """Return the base64 of one image, or of a partial image of it; an svg is always drawn."""
+    canvas, animation = spec.canvas, spec.animation
+    margin = 1 if animation is None else MARGIN
+    size = round(canvas.width / margin), round(canvas.height / margin)
+    frames = [_frame(spec, size, step) for step in range(1 if animation is None else animation.frames)]
+    file, options = io.BytesIO(), dict[str, Any]()
+    if animation is not None:
+        options = {
+            "save_all": True,
+            "append_images": frames[1:],
+            "duration": animation.milliseconds,
+            "loop": 0,
+        }
+    elif spec.output_format == "png":
+        options = {"compress_level": 1, "bits": 1} | (
+            {"transparency": bytes([_CLEAR])} if canvas.transparent else {}
+        )
+    elif spec.output_format == "webp":
+        options = {"lossless": True, "quality": 0, "method": 0}
+    frames[0].save(file, spec.output_format, **options)
+    return b64encode(file.getvalue())
+
+
+def _frame(spec: ImageSpec, size: tuple[int, int], step: int) -> Image.Image:
+    canvas = spec.canvas
+    identity = repr((canvas.prompt, canvas.index, canvas.sources, spec.progress, step))
+    colour = tuple(hashlib.sha256(identity.encode("utf-8", "replace")).digest()[:3])
+    if spec.output_format in {"png", "gif"}:
+        frame = Image.new("P", size, 0)
+        frame.putpalette(colour)
+        return frame
+    if spec.output_format == "webp" and canvas.transparent:
+        return Image.new("RGBA", size, (*colour, _CLEAR))
+    return Image.new("RGB", size, colour)

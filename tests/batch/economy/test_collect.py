@@ -25,7 +25,7 @@ from openai_images import (
     RateLimitError,
     ResponseTooLargeError,
 )
-from openai_images.batch import economy_submit
+from openai_images.batch.economy import submitter as economy_submit
 from tests.helpers.batch_provider import (
     USAGE,
     Answer,

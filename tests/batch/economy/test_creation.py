@@ -13,9 +13,9 @@ from openai_images import (
     RateLimitError,
     RequestInvalidError,
 )
-from openai_images.batch import economy_submit
-from openai_images.batch.economy_submit import SETTLE
-from openai_images.batch_api import input_file
+from openai_images.batch.economy import submitter as economy_submit
+from openai_images.batch.economy.submitter import SETTLE
+from openai_images.batch.provider import input_file
 from openai_images.models.options import Timing
 from tests.helpers.batch_provider import BatchProvider, answer, replied
 from tests.helpers.batch_runs import items_of, many, rows, run, states

@@ -19,7 +19,7 @@ from openai_images import (
     ModerationBlockedError,
     Succeeded,
 )
-from openai_images.batch.economy_submit import SETTLE
+from openai_images.batch.economy.submitter import SETTLE
 from tests.helpers.batch_provider import BatchProvider, answer, replied, unanswered
 from tests.helpers.batch_runs import items_of, many, pictures, rows, run, states
 from tests.helpers.clients import PNG, FakeTime

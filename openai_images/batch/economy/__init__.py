@@ -1,0 +1,1 @@
+"""A run in economy: items sent in batches of the provider, at half the price."""

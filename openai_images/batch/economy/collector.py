@@ -1,0 +1,297 @@
+"""Collects an ended batch of the provider: decodes its files while they arrive, line by line.
+
+Invariants: constant memory: images are written to files while they arrive, and only a few lines wait for the disk; a
+broken download resumes after the last complete line; a request without a line counts as not executed only if the
+provider's count proves it, all files were read, and every line belongs to a known request; the lines that the provider
+rejects by number have failed; the row `ended` is written after the rows of all items; a line that may be readable later
+(missing, or an image over the limit) gets no row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from attrs import define, field
+
+from openai_images.batch.economy.economy_items import EconomyItems, ProviderRows
+from openai_images.batch.folder.image_files import Downloads, complete, discard
+from openai_images.batch.journal.ledger import SubmittedBatch
+from openai_images.batch.provider.input_file import custom_id_of
+from openai_images.batch.provider.output_file import OutputLine, OutputReader, not_run
+from openai_images.batch.provider.provider_batch import ProviderBatch, RejectedLine
+from openai_images.batch.provider.service import BatchService, Download
+from openai_images.batch.run.run_state import RunState
+from openai_images.client.files import FileSink
+from openai_images.errors import (
+    APIConnectionError,
+    BadRequestError,
+    ImagesError,
+    NotFoundError,
+    ResponseTooLargeError,
+    StatusOutcomeUnknownError,
+)
+from openai_images.models.image import Image
+from openai_images.models.results import ImageResult, with_images
+from openai_images.wire.redaction import Redaction
+from openai_images.wire.response import chunk_end
+
+_log = logging.getLogger("openai_images")
+
+_LINES_AT_ONCE = 8
+"""Lines that wait for the disk concurrently: it syncs several in little more time than one."""
+
+_YIELD_INTERVAL = 0.005
+"""Seconds of decoding after which other tasks run."""
+
+EndItem = Callable[[str, ImageResult | ImagesError], Awaitable[None]]
+
+
+@define
+class _Batch:
+    """A batch that is being collected; `keys`, by custom id, are those of items without an outcome."""
+
+    submitted: SubmittedBatch
+    keys: dict[str, str]
+    succeeded: set[str] = field(factory=set[str])
+    errors: dict[str, ImagesError] = field(factory=dict[str, ImagesError])
+    """The errors of lines without images, which count if no other line has a result."""
+    strange: int = 0
+    """Lines that are unreadable, or belong to no request of this folder."""
+    is_last: bool = False
+    """Whether this is the last time that its files are read."""
+    is_unread: bool = False
+    """Whether a file could not be read, or its last line is incomplete."""
+    start: int = 0
+    """The offset in bytes at which the download of the current file started."""
+    position: int = 0
+    """The offset of the end of the last line taken from the current file."""
+    too_large: ResponseTooLargeError | None = None
+
+
+class Collector:
+    """Collects ended batches one after the other; `is_stopping` is checked between lines."""
+
+    def __init__(
+        self,
+        run: RunState,
+        service: BatchService,
+        items: EconomyItems,
+        end_item: EndItem,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._run = run
+        self._service = service
+        self._downloads = Downloads(run.root)
+        self._items = items
+        self._end_item = end_item
+        self._is_stopping = is_stopping
+        self._slots = asyncio.Semaphore(_LINES_AT_ONCE)
+        self._rows = ProviderRows(run)
+        self._known: tuple[int, frozenset[str]] = (0, frozenset())
+
+    async def collect(self, submitted: SubmittedBatch, ended: ProviderBatch, is_last: bool) -> bool:
+        """Record the outcome of each item of the batch; return False if lines are missing that may still be written.
+
+        With `is_last`, items without a line are recorded as unknown. Raises `ImagesError` if its files cannot be read.
+        """
+        batch = _Batch(submitted, {custom_id_of(key): key for key in submitted.keys}, is_last=is_last)
+        await self._read_files(ended, batch)
+        if self._is_stopping():
+            return True
+        if batch.too_large is not None:
+            msg = f"{batch.too_large}; it stays at the provider for 30 days; retry_unknown gives it up"
+            raise ResponseTooLargeError(msg)
+        missing = list(submitted.keys)
+        is_not_run = not (batch.is_unread or batch.strange) and ended.proves_not_run(len(batch.succeeded))
+        if batch.strange < len(missing) and not (is_not_run or is_last):
+            return False
+        if batch.strange:
+            _log.warning(
+                "%d lines in the files of batch %s are unreadable or belong to no request of this folder; the files "
+                "stay at the provider for 30 days",
+                *(batch.strange, ended.id),
+            )
+        if ended.codes:
+            _log.warning("the provider did not accept batch %s: %s", ended.id, "; ".join(ended.codes))
+        redaction = await asyncio.to_thread(self._redaction, missing if ended.reasons else ())
+        async with asyncio.TaskGroup() as group:
+            for key in missing:
+                await self._slots.acquire()
+                rejected = ended.rejected.get(submitted.keys[key]) if is_not_run else None
+                error = (
+                    _rejected(rejected, redaction)
+                    if rejected
+                    else _unanswered(ended, redaction, is_not_run=is_not_run)
+                )
+                group.create_task(self._end(key, error))
+        if not self._is_stopping():
+            await self._rows.ended(submitted.tag, ended.status)
+        return True
+
+    def _redaction(self, keys: Sequence[str]) -> Redaction:
+        """Return what removes the prompts of these items from the provider's messages. Blocks."""
+        return Redaction(tuple({secret for key in keys for secret in self._items.secrets(key)}))
+
+    async def _read_files(self, ended: ProviderBatch, batch: _Batch) -> None:
+        """Read both files. Raises `ImagesError` after the lines before the error are recorded."""
+        failure: ImagesError | None = None
+        async with asyncio.TaskGroup() as group:
+            try:
+                for file_id in ended.files:
+                    await self._read_file(file_id, batch, group)
+                for name in () if self._is_stopping() else batch.keys.keys() & batch.errors.keys():
+                    await self._start_record(name, batch.errors[name], {}, batch, group)
+            except ImagesError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+
+    async def _read_file(self, file_id: str, batch: _Batch, group: asyncio.TaskGroup) -> None:
+        """Read a file to its end; after a lost connection, resume at the last complete line. Raises `ImagesError`."""
+        caller, failures = self._run.caller, 0
+        batch.position = 0
+        while not self._is_stopping():
+            before = batch.position
+            reader = OutputReader(
+                self._downloads.new_sink,
+                lambda name: self._items.secrets(batch.keys.get(name, "")),
+                max_image_bytes=caller.max_image_bytes,
+                now=caller.timing.wall(),
+            )
+            try:
+                download = await self._service.open_file(file_id, before)
+            except NotFoundError as error:
+                _log.warning("a file of the provider was not found, so its images are missing: %s", error)
+                batch.is_unread = True
+                return
+            batch.start = before if download.is_continued else 0
+            try:
+                if await self._read(download, reader, batch, group):
+                    return
+            except APIConnectionError:
+                failures = 0 if batch.position > before else failures + 1
+                if failures > caller.retries:
+                    raise
+                await caller.timing.sleep(1.0)
+            finally:
+                download.close()
+                reader.discard()
+                discard(self._downloads.take())
+
+    async def _read(
+        self, download: Download, reader: OutputReader, batch: _Batch, group: asyncio.TaskGroup
+    ) -> bool:
+        """Read to the end; return False if the run is stopped before. Raises `APIConnectionError`."""
+        monotonic, loop = self._run.caller.timing.monotonic, asyncio.get_running_loop()
+        yielded_at = monotonic()
+        while not self._is_stopping() and (chunk := await download.read()):
+            offset = len(chunk) if reader.in_image and reader.feed_image(chunk) else 0
+            while offset < len(chunk):
+                end = chunk_end(chunk, offset)
+                for line in reader.feed(chunk[offset:end]):
+                    await self._take(line, batch.start + reader.nbytes, batch, group)
+                offset = end
+                if monotonic() - yielded_at > _YIELD_INTERVAL:
+                    await asyncio.sleep(0)
+                    yielded_at = monotonic()
+            for sink in self._downloads.due:
+                await loop.run_in_executor(self._run.threads, sink.flush)
+        if self._is_stopping():
+            return False
+        for line in reader.finish():
+            if line.is_torn and not batch.is_last:  # the file may be complete the next time
+                batch.is_unread = True
+            else:
+                await self._take(line, batch.start + reader.nbytes, batch, group)
+        return True
+
+    async def _take(self, line: OutputLine, end: int, batch: _Batch, group: asyncio.TaskGroup) -> None:
+        """Start to record the line that ends at byte `end`, when not too many lines wait for the disk."""
+        sinks, name = self._downloads.take(), line.custom_id
+        if end <= batch.position:  # it was taken before the connection was lost
+            discard(sinks)
+            return
+        batch.position = end
+        key = batch.keys.get(name)
+        if key is None and name not in batch.succeeded and name not in await self._known_names():
+            batch.strange += 1
+        elif line.result is not None:
+            batch.succeeded.add(name)
+        answer = line.result or line.error
+        if key is not None and isinstance(answer, ResponseTooLargeError) and not self._items.gives_up:
+            batch.too_large, answer = answer, None
+        if key is None or answer is None or key not in batch.submitted.keys:
+            discard(sinks)
+        elif isinstance(answer, ImagesError) and not sinks:
+            batch.errors.setdefault(name, answer)
+        else:
+            await self._start_record(name, answer, sinks, batch, group)
+
+    async def _start_record(
+        self,
+        name: str,
+        answer: ImageResult | ImagesError,
+        sinks: dict[Path, FileSink],
+        batch: _Batch,
+        group: asyncio.TaskGroup,
+    ) -> None:
+        key = batch.keys.pop(name)
+        await self._slots.acquire()
+        group.create_task(self._record(key, answer, sinks))
+
+    async def _known_names(self) -> frozenset[str]:
+        """Return the custom ids of all requests of the folder, for lines of other batches."""
+        keys = list(self._run.ledger.records)
+        if len(keys) != self._known[0]:
+            names = await asyncio.to_thread(lambda: frozenset(map(custom_id_of, keys)))
+            self._known = len(keys), names
+        return self._known[1]
+
+    async def _record(self, key: str, answer: ImageResult | ImagesError, sinks: dict[Path, FileSink]) -> None:
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(self._run.threads, _complete_images, answer, sinks)
+        await self._end(key, answer)
+
+    async def _end(self, key: str, answer: ImageResult | ImagesError) -> None:
+        try:
+            await self._end_item(key, answer)
+        finally:
+            self._slots.release()
+
+
+def _complete_images(
+    answer: ImageResult | ImagesError, sinks: dict[Path, FileSink]
+) -> ImageResult | ImagesError:
+    """Close the image files of an outcome, and remove the other files. Blocks."""
+    if isinstance(answer, ImageResult):
+        answer = with_images(answer, [complete(image, sinks) for image in answer.images])
+    else:
+        images = [complete(image, sinks) if isinstance(image, Image) else image for image in answer.images]
+        answer.images = images
+        answer.damaged = [complete(image, sinks) for image in answer.damaged]
+    discard(sinks)
+    return answer
+
+
+def _unanswered(ended: ProviderBatch, redaction: Redaction, *, is_not_run: bool) -> ImagesError:
+    """Return the error of a request without a line in its batch's files."""
+    if is_not_run:
+        reasons = f": {'; '.join(map(redaction.text, ended.reasons))}" if ended.reasons else ""
+        return not_run(
+            f"the provider did not execute it: its batch ended with the status {ended.status!r}{reasons}",
+            f"batch_{ended.status}",
+        )
+    return StatusOutcomeUnknownError(
+        f"its batch ended with the status {ended.status!r}, without a line for it; it may have been billed",
+        status_code=0,
+    )
+
+
+def _rejected(line: RejectedLine, redaction: Redaction) -> ImagesError:
+    """Return the error of a request that the provider did not accept, and its whole batch for it."""
+    reason = f": {redaction.text(line.reason)}" if line.reason else ""
+    msg = f"the provider did not accept this request, and its batch was not run{reason}; it is not billed"
+    return BadRequestError(msg, status_code=0, code=line.code or None)

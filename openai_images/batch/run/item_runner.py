@@ -1,0 +1,281 @@
+"""Runs one item: circuit breaker, journal, request, images, verdict.
+
+Invariants: the `sent` row is on disk before the first byte is sent; at every end, also a cancellation, the last row is
+on disk before the caller gets the outcome: `done` after its images, `refused` if not executed, `failed`, or `unknown`
+if it may have been billed; URLs of remote images are on disk before the download; an error that concerns all items
+stops the batch, and another run sends the item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from decimal import Decimal
+from typing import Literal
+
+from attrs import evolve, frozen
+
+from openai_images._util.aio import run_to_completion
+from openai_images.batch.folder.image_files import StoredImages
+from openai_images.batch.journal.journal import body_field, decimal_text, error_fields, result_fields
+from openai_images.batch.journal.ledger import ItemRecord
+from openai_images.batch.run.recorder import (
+    ItemRecorder,
+    fetch_partial_result,
+    fetch_remote,
+    images_from_files,
+    resume_fetch,
+)
+from openai_images.batch.run.run_state import RunState, WorkItem
+from openai_images.catalog.prices import Prices
+from openai_images.errors import (
+    APIConnectionError,
+    APIStatusError,
+    AuthenticationError,
+    ConfigurationError,
+    DownloadError,
+    ImagesError,
+    OutcomeUnknownError,
+    PartialResultError,
+    RateLimitError,
+    RequestInvalidError,
+)
+from openai_images.many.failure_streaks import ends_all
+from openai_images.models.cost import cost_of
+from openai_images.models.image import Image, is_remote
+from openai_images.models.outcomes import CallObserver
+from openai_images.models.results import ImageResult, with_images
+
+_MAX_DELAYS = 8
+"""How often one item may get a retryable error, after the client's retries each time: the item may be the cause."""
+
+_RUN_ENDED = "the run ended before its response"
+_NO_BUDGET = "its last attempt may have been billed, and the budget does not allow another one"
+
+
+class ItemRunner(CallObserver):
+    """One item, to `run` once, with a reservation in the budget; `observer` is notified, too."""
+
+    def __init__(self, run: RunState, work: WorkItem, observer: CallObserver) -> None:
+        self._run = run
+        self._recorder = ItemRecorder(run, work)
+        self._work = work
+        self._item = work.item
+        self._observer = observer
+        self._may_have_run = False
+        self._is_unknown = False  # an earlier attempt may have been executed
+        self._delays = 0
+
+    async def run(self) -> ImageResult:
+        """Run the item; return its result, or raise its error, after its row is on disk."""
+        if self._work.remote is not None:
+            try:
+                return await self._resume_fetch(self._work.remote)
+            except DownloadError:
+                if not self._work.can_send:
+                    raise
+        try:
+            result = await self._generate()
+        except ImagesError as error:
+            try:
+                await fetch_partial_result(error, self._run.caller)
+            finally:
+                await run_to_completion(self._record_failure(error))
+            raise
+        except OSError:  # of the journal, before anything was sent
+            await run_to_completion(self._abandon())
+            self._observer.on_wait()  # raises, as the batch is stopped, unless it may have been billed
+            raise
+        except BaseException:
+            await run_to_completion(self._abandon())
+            raise
+        result, stored = await run_to_completion(self._store_result(result))
+        if any(map(is_remote, result.images)):
+            result = await fetch_remote(self._recorder, result, stored)
+        before = images_from_files(self._work.kept_files, self._run.root)
+        return evolve(result, images=(*before, *result.images)) if before else result
+
+    def on_wait(self) -> None:
+        """Forward the wait."""
+        self._observer.on_wait()
+
+    async def before_send(self, attempt: int) -> None:
+        """Write the `sent` row before the first byte is sent."""
+        if self._may_have_run:  # `retry_unknown` of the client sends it again
+            if not self._run.budget.repeat(self._work.reservation):
+                raise OutcomeUnknownError(_NO_BUDGET)
+            self._is_unknown = True
+        self._recorder.is_open, self._may_have_run = True, False
+        fields = {
+            "stem": self._work.stem,
+            "pictures": self._work.image_count,
+            "attempt": attempt,
+            "model": self._item.request.model,
+            "estimate": decimal_text(self._item.estimate),
+        }
+        await self._recorder.record("sent", fields, StoredImages(files=self._work.kept_files))
+        await self._observer.before_send(attempt)
+        self._may_have_run = True
+
+    async def on_not_executed(self, error: ImagesError) -> None:
+        """Write that the request was not executed."""
+        self._may_have_run = False
+        if isinstance(error, RateLimitError):
+            self._run.breaker.record_success()
+        try:
+            await self._recorder.record("refused", error_fields(error))
+        finally:
+            await self._observer.on_not_executed(error)
+
+    def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
+        """Forward the retry."""
+        self._observer.on_retry(attempt, error, seconds)
+
+    async def _generate(self) -> ImageResult:
+        breaker = self._run.breaker
+        while True:
+            is_probe = await breaker.acquire(self._observer.on_wait)
+            try:
+                result = await self._run.caller.generate(self._item.request, self)
+            except ImagesError as error:
+                if self._is_item_error(error):
+                    is_local = isinstance(error, RequestInvalidError | ConfigurationError)
+                    self._release_breaker(is_probe, has_response=not is_local)
+                    raise
+                has_response = isinstance(error, APIStatusError)
+                if not breaker.record_failure(is_probe=is_probe, has_response=has_response):
+                    self._run.halt(error)
+                    self._observer.on_wait()  # as above
+                    raise
+            except BaseException:
+                self._release_breaker(is_probe, has_response=False)
+                raise
+            else:
+                breaker.record_success()
+                return result
+
+    def _is_item_error(self, error: ImagesError) -> bool:
+        """Return whether this error is the item's own, not that of a server that is down or overloaded."""
+        if isinstance(error, RateLimitError) or not error.safe_to_resend:
+            return True
+        self._delays += 1
+        return not isinstance(error, APIConnectionError) and self._delays >= _MAX_DELAYS
+
+    def _release_breaker(self, is_probe: bool, *, has_response: bool) -> None:
+        if has_response:
+            self._run.breaker.record_success()
+        elif is_probe:
+            self._run.breaker.release_probe()
+
+    async def _store_result(self, result: ImageResult) -> tuple[ImageResult, StoredImages]:
+        """Store the received images, then the row, with the URLs of remote images."""
+        cost = cost_of(result, self._item.request.model, self._run.prices)
+        urls = [image.url for image in result.images if is_remote(image)]
+        fields = {**result_fields(result), "cost": decimal_text(cost), **({"urls": urls} if urls else {})}
+        try:
+            stored = await self._store_images([image for image in result.images if not is_remote(image)])
+            local = iter(stored.images)
+            images = [image if is_remote(image) else next(local) for image in result.images]
+            result = with_images(result, images)
+            if urls:
+                with suppress(
+                    OSError
+                ):  # it has stopped the batch: only this run knows the URLs, and downloads them
+                    await self._recorder.record("away", fields, stored)
+            else:
+                await self._recorder.finish(result, fields, stored)
+        finally:
+            self._run.budget.settle(self._work.reservation, cost, len(result.images), ran=True)
+        return result, stored
+
+    async def _store_images(self, images: Sequence[Image]) -> StoredImages:
+        """Store images after those of earlier runs; return all of the item. Raises OSError."""
+        kept_files = self._work.kept_files
+        stored = await self._recorder.save(images, len(kept_files))
+        return evolve(stored, files=(*kept_files, *stored.files))
+
+    async def _resume_fetch(self, remote: ItemRecord) -> ImageResult:
+        is_sent_next = False
+        try:
+            return await resume_fetch(self._recorder, remote)
+        except DownloadError:
+            is_sent_next = self._work.can_send
+            raise
+        finally:
+            if not is_sent_next:
+                self._run.budget.settle(self._work.reservation, None, ran=False)
+
+    async def _record_failure(self, error: ImagesError) -> None:
+        verdict = classify_failure(error, self._item.request.model, self._run.prices)
+        if verdict.state == "refused":
+            self._may_have_run = False
+            await self._abandon(error)
+            if stops_batch(error):
+                await self._observer.on_not_executed(error)
+                self._run.halt(error)
+                self._observer.on_wait()
+            return
+        try:
+            stored = await self._store_images(verdict.images)
+            billing = {"billed": True, "cost": decimal_text(verdict.cost)} if verdict.billed else {}
+            urls = remote_urls(error)
+            remote = {"urls": urls} if urls else {}
+            body = body_field(error, self._item.request.prompt)
+            fields = {**error_fields(error), **body, **billing, **remote}
+            await self._recorder.record(verdict.state, fields, stored)
+            for part in getattr(error, "errors", ()):
+                if stops_batch(part):
+                    self._run.halt(part)
+        finally:
+            count = len(verdict.images) + len(remote_urls(error))
+            self._run.budget.settle(self._work.reservation, verdict.cost, count, ran=verdict.billed)
+
+    async def _abandon(self, error: ImagesError | None = None) -> None:
+        try:
+            if self._recorder.is_open:
+                with suppress(OSError):  # the error has stopped the batch
+                    fields = {"message": _RUN_ENDED} if error is None else error_fields(error)
+                    unknown = self._may_have_run or self._is_unknown
+                    await self._recorder.record("unknown" if unknown else "refused", fields)
+        finally:
+            self._run.budget.settle(self._work.reservation, None, ran=self._may_have_run)
+
+
+@frozen
+class FailureVerdict:
+    """What an error means for an item's row: its state, whether it was billed, its cost, the images to keep."""
+
+    state: Literal["refused", "failed", "unknown"]
+    billed: bool = False
+    cost: Decimal | None = None
+    images: Sequence[Image] = ()
+
+
+def classify_failure(error: ImagesError, model: str | None, prices: Prices) -> FailureVerdict:
+    """Return the verdict on an error: `refused` if not executed, `unknown` if the outcome is unknown, else `failed`."""
+    if error.safe_to_resend or stops_batch(error):
+        return FailureVerdict("refused")
+    if isinstance(error, PartialResultError):
+        result: ImageResult = error.result
+        unknown = any(part.maybe_billed for part in error.errors)
+        cost = None if unknown else cost_of(result, model, prices)
+        local = [image for image in result.images if not is_remote(image)]
+        state: Literal["failed", "unknown"] = "unknown" if unknown else "failed"
+        return FailureVerdict(state, billed=True, cost=cost, images=[*local, *error.damaged])
+    images = [image for image in error.images if isinstance(image, Image) and not is_remote(image)]
+    images += error.damaged
+    if error.maybe_billed or images:
+        return FailureVerdict("unknown", billed=True, images=images)
+    return FailureVerdict("failed")
+
+
+def stops_batch(error: ImagesError) -> bool:
+    """Return whether all items would get this error without being executed: no quota, no key, a lasting limit."""
+    return isinstance(error, AuthenticationError | ConfigurationError) or ends_all(error)
+
+
+def remote_urls(error: ImagesError) -> list[str]:
+    """Return the URLs of images of this error that are not downloaded."""
+    result: ImageResult | None = getattr(error, "result", None)
+    images = error.images if result is None else result.images
+    return [image.url for image in images if isinstance(image, Image) and is_remote(image) and image.url]

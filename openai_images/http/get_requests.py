@@ -1,0 +1,175 @@
+"""`get`: one GET of a small document of the API; `open_file`: one of a file, read chunk by chunk.
+
+Invariants: no exception of aiohttp leaves this module; a GET is not billed, so every failure is safe to resend; the
+body of a document has at most `MAX_BYTES` and is complete within `Timeouts.total`; of a file, which may have gigabytes,
+the seconds without a byte are limited.
+Must not: follow redirects with the key, or retry; hold more than a chunk of a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import aiohttp
+
+from openai_images._util.aio import WaitTimer
+from openai_images.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    ImagesError,
+    ResponseTooLargeError,
+    annotate,
+)
+from openai_images.http.body_reader import SILENCE, BodyReader, OpenBodies
+from openai_images.http.retry import FAILURES, Translation, cause, describe, not_sent
+from openai_images.http.transport import Transport, connect_timeout
+from openai_images.models.options import Timeouts
+
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""The longest document. A router's list of all models has about 1 MB, a list of 100 batches 0.1 MB."""
+
+_ERROR_BODY_BYTES = 128 * 1024
+_PARTIAL = 206
+
+
+class Document(NamedTuple):
+    """A complete response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytearray
+
+
+async def get(url: str, headers: Mapping[str, str], transport: Transport, timeouts: Timeouts) -> Document:
+    """Return the response, of any status.
+
+    Raises `ConfigurationError`, `APIConnectionError`, `APITimeoutError` and `ResponseTooLargeError`.
+    """
+    session = await transport.sessions.get()
+    proxy = transport.proxy or transport.sessions.proxy_for(url)
+    deadline = asyncio.timeout(timeouts.total)
+    response: aiohttp.ClientResponse | None = None
+    try:
+        async with deadline:
+            response = await session.get(
+                url,
+                headers=headers,
+                allow_redirects=False,
+                ssl=transport.ssl,
+                proxy=proxy,
+                timeout=connect_timeout(timeouts.connect),
+                raise_for_status=False,  # True in the caller's session would hide the error body
+            )
+            transport.sessions.track(response)
+            return Document(response.status, response.headers, await _read(response))
+    except FAILURES as error:
+        with Translation():
+            if deadline.expired():
+                raise _total_timeout(timeouts) from None
+            if response is None:
+                raise not_sent(error, timeouts) from cause(error)
+            raise _broken(error) from cause(error)
+    finally:
+        if response is not None:
+            response.close()
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytearray:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            error = ResponseTooLargeError(f"the response has more than {MAX_BYTES:,} bytes; check base_url")
+            raise annotate(error, {"maybe_billed": False})
+    return body
+
+
+def _total_timeout(timeouts: Timeouts) -> ImagesError:
+    seconds = timeouts.total or 0.0
+    msg = f"the response was not complete within {seconds:g} s (Timeouts(total=…)); nothing is billed for it"
+    return annotate(APITimeoutError(msg, timer="total", seconds=seconds), {"safe_to_resend": True})
+
+
+def _broken(error: Exception) -> ImagesError:
+    msg = f"the connection broke in the middle of the response ({describe(error)}); nothing is billed for it"
+    return annotate(APIConnectionError(msg), {"safe_to_resend": True})
+
+
+class FileDownload:
+    """A response whose body is unread: `status`, `headers`, and `read` until it returns b""; then `close`."""
+
+    def __init__(self, response: aiohttp.ClientResponse, silence: float) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self._body = BodyReader(response, OpenBodies())
+        self._silence = silence
+        self._wait = WaitTimer()
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether the body begins at the requested byte, not at the file's start."""
+        return self.status == _PARTIAL
+
+    async def read(self) -> bytes:
+        """Return the next bytes; b"" at the end. Raises `APIConnectionError`."""
+        try:
+            with self._wait.within(self._silence):
+                return await self._body.read()
+        except FAILURES as error:
+            with Translation():
+                if self._wait.expired:
+                    raise _idle_timeout(self._silence) from None
+                msg = f"the connection broke in the middle of the file ({describe(error)}); nothing is billed for it"
+                raise annotate(APIConnectionError(msg), {"safe_to_resend": True}) from cause(error)
+
+    async def read_error(self) -> bytes:
+        """Return the part of an error response's body that arrives."""
+        body = bytearray()
+        try:
+            while len(body) < _ERROR_BODY_BYTES and (chunk := await self.read()):
+                body += chunk
+        except APIConnectionError:
+            pass
+        return bytes(body[:_ERROR_BODY_BYTES])
+
+    def close(self) -> None:
+        """Close the connection, unless the whole body was read. Idempotent."""
+        self._wait.cancel()
+        self._body.close()
+
+
+async def open_file(
+    url: str, headers: Mapping[str, str], transport: Transport, timeouts: Timeouts, start: int = 0
+) -> FileDownload:
+    """Request a file from byte `start` on; the server may send the whole file. Raises `ImagesError`."""
+    session = await transport.sessions.get()
+    proxy = transport.proxy or transport.sessions.proxy_for(url)
+    silence = timeouts.first_byte or timeouts.idle or SILENCE
+    wait = WaitTimer()
+    try:
+        with wait.within(silence + (timeouts.connect or 0.0)):
+            response = await session.get(
+                url,
+                headers={**headers, "Range": f"bytes={start}-"} if start else headers,
+                allow_redirects=False,
+                ssl=transport.ssl,
+                proxy=proxy,
+                timeout=connect_timeout(timeouts.connect),
+                raise_for_status=False,  # True in the caller's session would hide the error body
+            )
+    except FAILURES as error:
+        with Translation():
+            if wait.expired:
+                raise _idle_timeout(silence) from None
+            raise not_sent(error, timeouts) from cause(error)
+    finally:
+        wait.cancel()
+    transport.sessions.track(response)
+    return FileDownload(response, silence)
+
+
+def _idle_timeout(seconds: float) -> ImagesError:
+    msg = f"nothing of the file came for {seconds:g} s (Timeouts(idle=…)); nothing is billed for it"
+    return annotate(APITimeoutError(msg, timer="idle", seconds=seconds), {"safe_to_resend": True})
