@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 import aiohttp
 
@@ -97,6 +98,15 @@ class BodyReader:
         connection = response.connection
         self._transport = None if connection is None else connection.transport
         self._max_size = 0
+        # After a malformed chunk aiohttp (3.14) closes the connection, but lets the body wait forever.
+        self._closed: asyncio.Future[None] | None = getattr(
+            getattr(connection, "protocol", None), "closed", None
+        )
+        self._on_closed = partial(_end_wait, ref(self))
+        if self._closed is not None:
+            self._closed.add_done_callback(self._on_closed)
+        elif connection is not None and self._transport is None:
+            self.end_wait()
         tls = getattr(self._transport, "_ssl_protocol", None)
         if tls is not None:
             with suppress(AttributeError):
@@ -145,8 +155,16 @@ class BodyReader:
         """Close the connection immediately, unless the body was read to its end: then it can be reused."""
         if self._gathering is not None:
             self._gathering.stop()
+        if self._closed is not None and self._closed.remove_done_callback(self._on_closed):
+            self._closed.remove_done_callback(_retrieve)
+            self._closed.add_done_callback(_retrieve)  # asyncio logs an exception that was not retrieved
         self._open_bodies.discard(self)
         self._response.close()
+
+    def end_wait(self) -> None:
+        """Let a read raise that waits for a connection that is closed, if aiohttp has not done so."""
+        if not self._content.is_eof() and self._content.exception() is None:
+            self._content.set_exception(aiohttp.ClientPayloadError("the connection was closed"))
 
     def _before_wait(self, transport: Any, delay: float | None) -> None:
         """Adapt to how fast the last bytes came: how much is received at a time, and when."""
@@ -160,6 +178,17 @@ class BodyReader:
             self._gathering = Gathering(transport)
         if self._gathering is not None:
             self._gathering.begin(self._nbytes, delay or 0.0)
+
+
+def _retrieve(closed: asyncio.Future[None]) -> None:
+    if not closed.cancelled():
+        closed.exception()
+
+
+def _end_wait(reader: ref[BodyReader], closed: asyncio.Future[None]) -> None:
+    _retrieve(closed)
+    if (waiting := reader()) is not None:
+        waiting.end_wait()
 
 
 SILENCE = 60.0

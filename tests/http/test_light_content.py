@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import itertools
 import random
 import zlib
@@ -162,6 +163,37 @@ async def test_nothing_is_taken_after_the_wait(how: str) -> None:
     feed(content, b"two")
     assert taken == ([] if how == "closed" else [b"one"])
     assert content._read_nowait(5000) == (b"onetwo" if how == "closed" else b"two")
+
+
+async def test_a_connection_that_was_lost_before_the_body_is_read() -> None:
+    """What came is read, and then it is a broken connection, which aiohttp alone does not say of each."""
+    content, protocol = body()
+    feed(content, b"one")
+    protocol.connected = False
+    lost: Any = SimpleNamespace(protocol=SimpleNamespace(closed=None), transport=None)
+    response: Any = SimpleNamespace(content=content, headers={}, connection=lost, close=lambda: None)
+    reader = BodyReader(response, OpenBodies())
+    for came in (b"one", b""):
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await reader.read()
+        assert reader.buffered() == came
+
+
+async def test_a_kept_connection_that_breaks_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """No call waits for it; and however many bodies it had, it keeps one callback."""
+    closed = asyncio.get_running_loop().create_future()
+    connection = SimpleNamespace(protocol=SimpleNamespace(closed=closed), transport=Transport())
+    for _ in range(3):
+        response: Any = SimpleNamespace(
+            content=body()[0], headers={}, connection=connection, close=lambda: None
+        )
+        BodyReader(response, OpenBodies()).close()
+    assert len(closed._callbacks) == 1
+    closed.set_exception(ConnectionError())
+    await asyncio.sleep(0)
+    del closed, connection, response
+    gc.collect()
+    assert caplog.records == []
 
 
 async def test_it_resumes_only_what_was_paused() -> None:
