@@ -18,7 +18,7 @@ from weakref import WeakSet, ref
 import aiohttp
 
 from openai_images._util import heap
-from openai_images.http.gathering import Gathering
+from openai_images.http.gathering import Gathering, is_tls
 from openai_images.http.light_content import LightContent, Take, lighten
 from openai_images.http.retry import FAILURES, FetchError, TransientFetchError, Translation
 from openai_images.models import media
@@ -39,6 +39,9 @@ _RECEIVED, _RECEIVED_SLOWLY = 256 * 1024, 120 * 1024
 
 _TLS_RECORD = 16 * 1024
 """The size of the largest TLS record; asyncio's TLS layer would allocate 256 KB for each."""
+
+_MOST_BUFFERED = 64 * 1024 * 1024
+"""Bytes of a body to buffer before reading pauses, where pausing may lose bytes; elsewhere aiohttp pauses at 512 KB."""
 
 _LARGE = 256 * 1024
 """Bytes of a body from which its memory is kept for the next one."""
@@ -113,6 +116,8 @@ class BodyReader:
                 tls.max_size = _TLS_RECORD
             # Below TLS if possible: data in the TLS layer would be lost if the connection is reset during the pause.
             self._transport = getattr(tls, "_transport", self._transport)
+        elif is_tls(self._transport) and type(self._content) is LightContent and not self._is_compressed:
+            self._content.pause_at(_MOST_BUFFERED)
 
     async def read(
         self, nbytes: int = READ_BYTES, *, delay: float | None = None, take: Take | None = None

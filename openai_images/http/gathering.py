@@ -153,11 +153,21 @@ class _Pause:
                 self._transport.resume_reading()
 
 
+def is_tls(transport: Any) -> bool:
+    """Whether this is a layer of TLS, which may lose what it holds if the connection ends while reading pauses.
+
+    uvloop's does (0.23); that of asyncio has an accessible transport below it, which is used instead.
+    """
+    with suppress(AttributeError):
+        return transport.get_extra_info("ssl_object") is not None
+    return False
+
+
 def _hold(transport: Any) -> _Hold:
     sock: socket.socket | None = None
     if _COUNTS_BYTES:
         with suppress(AttributeError):
             sock = transport.get_extra_info("socket")
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return _Pause(transport)
+        return _Pause(None if is_tls(transport) else transport)
     return _LowMark(sock)

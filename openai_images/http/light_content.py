@@ -21,8 +21,8 @@ _LARGE_PIECE = 64 * 1024
 
 _is_paused = attrgetter("_protocol._reading_paused")
 _private = attrgetter(
-    *("_buffer", "_buffer_offset", "_cursor", "_eof", "_exception", "_loop", "_size", "_timer", "_waiter"),
-    *("_protocol._reading_paused", "_protocol.connected"),
+    *("_buffer", "_buffer_offset", "_cursor", "_eof", "_exception", "_high_water", "_loop", "_low_water"),
+    *("_size", "_timer", "_waiter", "_protocol._reading_paused", "_protocol.connected"),
 )
 
 Take = Callable[[bytes], bool]
@@ -50,6 +50,10 @@ class LightContent(aiohttp.StreamReader):
 
     def end_http_chunk_receiving(self) -> None:
         """Do nothing."""
+
+    def pause_at(self, nbytes: int) -> None:
+        """Let the connection pause only when so many bytes are buffered."""
+        self._low_water, self._high_water = nbytes // 2, nbytes
 
     async def read_rest(self, nbytes: int, take: Take, gathering: Gathering) -> bytes:
         """Read as `read` does, but give each piece that comes meanwhile to `take`, and only return what it refuses."""

@@ -357,6 +357,47 @@ async def test_tls_allocates_a_record_at_a_time() -> None:
     assert transport.max_size == 0
 
 
+class ForeignTLS(Foreign):
+    """The TLS of another loop, which may lose what it holds if the connection ends while reading pauses."""
+
+    __slots__ = ("paused",)
+
+    def get_extra_info(self, name: str) -> object:
+        """Nothing but a TLS connection."""
+        return {"ssl_object": self}.get(name)
+
+    def is_closing(self) -> bool:
+        """It is open."""
+        return False
+
+    def is_reading(self) -> bool:
+        """It reads."""
+        return True
+
+    def pause_reading(self) -> None:
+        """Fail: what comes would be lost."""
+        raise AssertionError
+
+
+@pytest.mark.parametrize("is_foreign", [True, False])
+@pytest.mark.parametrize("encoding", [{}, {"Content-Encoding": "gzip"}])
+async def test_foreign_tls_does_not_pause(encoding: dict[str, str], *, is_foreign: bool) -> None:
+    """Neither between small pieces nor for what is unread; but no body is unpacked without limit."""
+    content, protocol = body()
+    transport: Any = ForeignTLS() if is_foreign else Transport(is_tls=True)
+    connection = SimpleNamespace(transport=transport)
+    response: Any = SimpleNamespace(
+        content=content, headers=encoding, connection=connection, close=lambda: None
+    )
+    reader = BodyReader(response, OpenBodies())
+    for _ in range(2):
+        asyncio.get_running_loop().call_soon(content.feed_data, b"piece")
+        assert await reader.read(delay=60) == b"piece"
+    reader.close()
+    content.feed_data(bytes(600_000))
+    assert protocol._reading_paused == (not is_foreign or bool(encoding))
+
+
 async def test_a_foreign_connection_stays_as_it_is() -> None:
     """Other loops have other transports."""
     reader, content = opened(Foreign(), OpenBodies())
