@@ -11,14 +11,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 import aiohttp
 
 from openai_images._util import heap
 from openai_images.http.retry import FAILURES, FetchError, TransientFetchError, Translation
-from openai_images.http.small_pieces import Gathering, LightContent, Take, lighten
+from openai_images.http.small_pieces import Gathering, LightContent, Take, is_tls, lighten
 from openai_images.models import media
 from openai_images.models.completeness import ImageProbe
 from openai_images.wire.base64_decoder import Sink
@@ -37,6 +38,9 @@ _RECEIVED, _RECEIVED_SLOWLY = 256 * 1024, 120 * 1024
 
 _TLS_RECORD = 16 * 1024
 """The size of the largest TLS record; asyncio's TLS layer would allocate 256 KB for each."""
+
+_MOST_BUFFERED = 64 * 1024 * 1024
+"""Bytes of a body to buffer before reading pauses, where pausing may lose bytes; elsewhere aiohttp pauses at 512 KB."""
 
 _LARGE = 256 * 1024
 """Bytes of a body from which its memory is kept for the next one."""
@@ -96,12 +100,23 @@ class BodyReader:
         connection = response.connection
         self._transport = None if connection is None else connection.transport
         self._max_size = 0
+        # After a malformed chunk aiohttp (3.14) closes the connection, but lets the body wait forever.
+        self._closed: asyncio.Future[None] | None = getattr(
+            getattr(connection, "protocol", None), "closed", None
+        )
+        self._on_closed = partial(_end_wait, ref(self))
+        if self._closed is not None:
+            self._closed.add_done_callback(self._on_closed)
+        elif connection is not None and self._transport is None:
+            self.end_wait()
         tls = getattr(self._transport, "_ssl_protocol", None)
         if tls is not None:
             with suppress(AttributeError):
                 tls.max_size = _TLS_RECORD
             # Below TLS if possible: data in the TLS layer would be lost if the connection is reset during the pause.
             self._transport = getattr(tls, "_transport", self._transport)
+        elif is_tls(self._transport) and type(self._content) is LightContent and not self._is_compressed:
+            self._content.pause_at(_MOST_BUFFERED)
 
     async def read(
         self, nbytes: int = READ_BYTES, *, delay: float | None = None, take: Take | None = None
@@ -144,8 +159,16 @@ class BodyReader:
         """Close the connection immediately, unless the body was read to its end: then it can be reused."""
         if self._gathering is not None:
             self._gathering.stop()
+        if self._closed is not None and self._closed.remove_done_callback(self._on_closed):
+            self._closed.remove_done_callback(_retrieve)
+            self._closed.add_done_callback(_retrieve)  # asyncio logs an exception that was not retrieved
         self._open_bodies.discard(self)
         self._response.close()
+
+    def end_wait(self) -> None:
+        """Let a read raise that waits for a connection that is closed, if aiohttp has not done so."""
+        if not self._content.is_eof() and self._content.exception() is None:
+            self._content.set_exception(aiohttp.ClientPayloadError("the connection was closed"))
 
     def _before_wait(self, transport: Any, delay: float | None) -> None:
         """Adapt to how fast the last bytes came: how much is received at a time, and when."""
@@ -159,6 +182,17 @@ class BodyReader:
             self._gathering = Gathering(transport)
         if self._gathering is not None:
             self._gathering.begin(self._nbytes, delay or 0.0)
+
+
+def _retrieve(closed: asyncio.Future[None]) -> None:
+    if not closed.cancelled():
+        closed.exception()
+
+
+def _end_wait(reader: ref[BodyReader], closed: asyncio.Future[None]) -> None:
+    _retrieve(closed)
+    if (waiting := reader()) is not None:
+        waiting.end_wait()
 
 
 SILENCE = 60.0

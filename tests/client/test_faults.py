@@ -30,7 +30,18 @@ from tests.helpers.clients import (
     stream,
 )
 from tests.helpers.leaks import open_sockets, until
-from tests.helpers.raw_server import CLOSE, LAST_CHUNK, RESET, STALL, RawServer, Script, chunk, chunked, reply
+from tests.helpers.raw_server import (
+    CLOSE,
+    LAST_CHUNK,
+    RESET,
+    STALL,
+    Part,
+    RawServer,
+    Script,
+    chunk,
+    chunked,
+    reply,
+)
 
 SHORT = Timeouts(first_byte=0.15, idle=0.15)
 HALF = COMPLETED[: len(COMPLETED) // 2]
@@ -147,18 +158,34 @@ async def test_paid_and_whole(call: Call, script: Script) -> None:
         assert (result.image.data, result.attempts, server.posts) == (PNG, 1, 1)
 
 
-async def test_malformed_chunk_in_a_later_segment() -> None:
-    """A malformed chunk that comes alone ends the stream within the idle time, even where aiohttp waits for ever."""
+@pytest.mark.parametrize("is_reading", [True, False])
+async def test_malformed_chunk_in_a_later_segment(*, is_reading: bool) -> None:
+    """A malformed chunk ends the stream, also where aiohttp says nothing: then, or when the caller reads on."""
     later = asyncio.Event()
-    script = [chunked(partial()), later, b"zz\r\nlost\r\n", STALL]
-    async with RawServer(script) as server, client_of(server, timeouts=SHORT) as client:
+    before = open_sockets()
+    script: list[Part] = [chunked(partial()), later, b"zz\r\nlost\r\n", STALL]
+    async with RawServer(script) as server, client_of(server, timeouts=Timeouts(total=20)) as client:
         async with client.stream(PROMPT, partial_images=1) as events:
             assert isinstance(await anext(events), PartialImage)
             later.set()
-            with pytest.raises(OutcomeUnknownError) as caught:
+            if not is_reading:
+                await until(lambda: len(open_sockets() - before) == 1)  # the server's own
+            with pytest.raises(StreamInterruptedError) as caught:
                 await anext(events)
         assert len(caught.value.partials) == 1
         assert server.posts == 1
+
+
+async def test_a_malformed_chunk_after_the_image() -> None:
+    """A JSON response is delivered when its connection has ended, not when a timer has."""
+    later = asyncio.Event()
+    script: list[Part] = [chunked(JSON_ANSWER, kind="application/json"), later, b"zz\r\n", STALL]
+    async with RawServer(script) as server, client_of(server, timeouts=Timeouts(total=20)) as client:
+        call = asyncio.create_task(generate(client))
+        await until(lambda: server.posts == 1)
+        later.set()
+        async with asyncio.timeout(10):
+            assert (await call).image.data == PNG
 
 
 async def test_a_connection_the_server_had_closed() -> None:

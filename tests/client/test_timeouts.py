@@ -70,7 +70,6 @@ async def test_long_or_none(call: Call, server: LocalImagesServer, timeouts: Tim
         ("stall_mid_event", Timeouts(idle=0.1), "idle", 0.1),
         ("stall_mid_event", Timeouts(idle=5, total=0.1), "total", 0.1),
         ("stall_between_events", Timeouts(idle=0.1), "idle", 0.1),
-        ("malformed_chunk", Timeouts(total=0.2), "total", 0.2),
     ],
 )
 async def test_timer(

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import itertools
 import random
 import zlib
@@ -163,6 +164,37 @@ async def test_nothing_is_taken_after_the_wait(how: str) -> None:
     assert content._read_nowait(5000) == (b"onetwo" if how == "closed" else b"two")
 
 
+async def test_a_connection_that_was_lost_before_the_body_is_read() -> None:
+    """What came is read, and then it is a broken connection, which aiohttp alone does not say of each."""
+    content, protocol = body()
+    feed(content, b"one")
+    protocol.connected = False
+    lost: Any = SimpleNamespace(protocol=SimpleNamespace(closed=None), transport=None)
+    response: Any = SimpleNamespace(content=content, headers={}, connection=lost, close=lambda: None)
+    reader = BodyReader(response, OpenBodies())
+    for came in (b"one", b""):
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await reader.read()
+        assert reader.buffered() == came
+
+
+async def test_a_kept_connection_that_breaks_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """No call waits for it; and however many bodies it had, it keeps one callback."""
+    closed = asyncio.get_running_loop().create_future()
+    connection = SimpleNamespace(protocol=SimpleNamespace(closed=closed), transport=Transport())
+    for _ in range(3):
+        response: Any = SimpleNamespace(
+            content=body()[0], headers={}, connection=connection, close=lambda: None
+        )
+        BodyReader(response, OpenBodies()).close()
+    assert len(closed._callbacks) == 1
+    closed.set_exception(ConnectionError())
+    await asyncio.sleep(0)
+    del closed, connection, response
+    gc.collect()
+    assert caplog.records == []
+
+
 async def test_it_resumes_only_what_was_paused() -> None:
     """What aiohttp does for each chunk is done once, and only where it is needed."""
     content, protocol = body()
@@ -322,6 +354,47 @@ async def test_tls_allocates_a_record_at_a_time() -> None:
     assert transport._ssl_protocol.max_size == 16 * 1024
     assert transport._ssl_protocol._transport.max_size == body_reader._RECEIVED_SLOWLY
     assert transport.max_size == 0
+
+
+class ForeignTLS(Foreign):
+    """The TLS of another loop, which may lose what it holds if the connection ends while reading pauses."""
+
+    __slots__ = ("paused",)
+
+    def get_extra_info(self, name: str) -> object:
+        """Nothing but a TLS connection."""
+        return {"ssl_object": self}.get(name)
+
+    def is_closing(self) -> bool:
+        """It is open."""
+        return False
+
+    def is_reading(self) -> bool:
+        """It reads."""
+        return True
+
+    def pause_reading(self) -> None:
+        """Fail: what comes would be lost."""
+        raise AssertionError
+
+
+@pytest.mark.parametrize("is_foreign", [True, False])
+@pytest.mark.parametrize("encoding", [{}, {"Content-Encoding": "gzip"}])
+async def test_foreign_tls_does_not_pause(encoding: dict[str, str], *, is_foreign: bool) -> None:
+    """Neither between small pieces nor for what is unread; but no body is unpacked without limit."""
+    content, protocol = body()
+    transport: Any = ForeignTLS() if is_foreign else Transport(is_tls=True)
+    connection = SimpleNamespace(transport=transport)
+    response: Any = SimpleNamespace(
+        content=content, headers=encoding, connection=connection, close=lambda: None
+    )
+    reader = BodyReader(response, OpenBodies())
+    for _ in range(2):
+        asyncio.get_running_loop().call_soon(content.feed_data, b"piece")
+        assert await reader.read(delay=60) == b"piece"
+    reader.close()
+    content.feed_data(bytes(600_000))
+    assert protocol._reading_paused == (not is_foreign or bool(encoding))
 
 
 async def test_a_foreign_connection_stays_as_it_is() -> None:
