@@ -25,6 +25,7 @@ from openai_images import (
     NotFoundError,
     PartialResultError,
     PermissionDeniedError,
+    RateLimitError,
     Succeeded,
 )
 from openai_images.errors import ServerOutcomeUnknownError, TimeoutOutcomeUnknownError
@@ -230,6 +231,33 @@ async def test_nothing_in_flight_proves_it() -> None:
         found, error = await collected
     assert isinstance(error, DecodeError)
     assert (len(found), len(desk.begun), desk.cancelled) == (11, 12, [11])
+
+
+@pytest.mark.parametrize("again", ["not executed", "may have been billed"])
+async def test_the_last_in_flight_waits_to_be_sent_again(again: str) -> None:
+    """It waits for the verdict, so the verdict does not wait for it."""
+    desk = Desk()
+    async with nothing_left(), outcomes_of([f"p {n}" for n in range(40)], desk, 12) as outcomes:
+        collected = asyncio.ensure_future(until_raised(outcomes))
+        await settle()
+        for index in range(11):
+            await desk.observers[index].before_send(1)
+        for index in range(10):
+            desk.fail(index, DecodeError("no image"))
+        await settle()
+        held = asyncio.ensure_future(desk.observers[11].before_send(1))
+        await settle()
+        assert (held.done(), collected.done()) == (False, False)
+        if again == "not executed":
+            await desk.observers[10].on_not_executed(RateLimitError("later", status_code=429))
+        else:
+            desk.observers[10].on_wait()
+            await desk.observers[10].before_send(2)
+            desk.fail(10, DecodeError("no image"))
+        found, error = await collected
+        await asyncio.gather(held, return_exceptions=True)
+    assert isinstance(error, DecodeError)
+    assert (len(found), len(desk.begun)) == (10 if again == "not executed" else 11, 12)
 
 
 # A disk that takes nothing.
