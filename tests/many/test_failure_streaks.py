@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+from attrs import evolve
 
 from openai_images import (
     AuthenticationError,
@@ -26,6 +27,7 @@ from openai_images import (
     PartialResultError,
     PermissionDeniedError,
     RateLimitError,
+    RetryPolicy,
     Succeeded,
 )
 from openai_images.errors import ServerOutcomeUnknownError, TimeoutOutcomeUnknownError
@@ -313,6 +315,38 @@ async def test_a_full_disk(
         assert isinstance(failure, OSError)
         assert (failure.errno, failure.filename) == (errno.ENOSPC, str(tmp_path / "out"))
         assert "was not sent" in str(failure)
+
+
+async def test_a_full_disk_before_another_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request whose first attempt may have been billed is not reported as unsent."""
+    from openai_images.client import files
+
+    full = asyncio.Event()
+
+    def publish(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def reported(
+        self: files.OutputFiles, sink: files.FileSink, *, report: Any = files.OutputFiles._report_error
+    ) -> None:
+        report(self, sink)
+        if sink.error is not None:
+            full.set()
+
+    async def sleep(_: float) -> None:
+        await full.wait()
+
+    monkeypatch.setattr(files, "publish", publish)
+    monkeypatch.setattr(files.OutputFiles, "_report_error", reported)
+    retry, timing = RetryPolicy(retry_unknown=True, max_retries=1), evolve(FakeTime().timing, sleep=sleep)
+    async with (
+        LocalImagesServer(pictures=PNG) as server,
+        client_of(server, retry=retry, timing=timing) as client,
+    ):
+        server.script("reset_after_body", "ok", "ok")
+        found, error = await collect(client, ["p 1", "p 2"], into=tmp_path / "out", concurrency=2)
+    assert error is None
+    assert [outcome.result.image.data for outcome in found] == [PNG, PNG]
 
 
 async def test_a_folder_that_takes_nothing_at_all(server: LocalImagesServer, tmp_path: Path) -> None:
