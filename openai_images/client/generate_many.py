@@ -125,22 +125,29 @@ class _Disk:
 
 
 class _DiskObserver(CallObserver):
-    """Stops a call before it is sent if a write has failed; forwards everything to the inner observer."""
+    """Stops a call that cannot have been billed if a write has failed; forwards everything to the inner observer."""
 
     def __init__(self, disk: _Disk, inner: CallObserver) -> None:
         self._disk = disk
         self._inner = inner
+        self._may_have_run = False
 
     def on_wait(self) -> None:
-        self._disk.check()
+        self._check()
         self._inner.on_wait()
 
     async def before_send(self, attempt: int) -> None:
-        self._disk.check()
+        self._check()
         await self._inner.before_send(attempt)
+        self._may_have_run = True
 
     async def on_not_executed(self, error: ImagesError) -> None:
+        self._may_have_run = False
         await self._inner.on_not_executed(error)
+
+    def _check(self) -> None:
+        if not self._may_have_run:
+            self._disk.check()
 
     def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
         self._inner.on_retry(attempt, error, seconds)

@@ -82,6 +82,7 @@ class Transport:
                     raise
                 # The reused connection was closed; by now the loop has also noticed all other closed ones.
                 watch(progress := RequestProgress(request.body, timeouts, self._timing))
+                session = await self.sessions.get()  # it was closed, too, if the client was
                 response = await self._post(session, request, progress, timeouts)
         except FAILURES as error:
             with Translation():

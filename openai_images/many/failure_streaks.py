@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import Counter
+from collections.abc import Callable
 from typing import TypeAlias
 
 from openai_images.errors import (
@@ -116,11 +117,17 @@ def _verdict(error: ImagesError | OSError, limit: int) -> ImagesError | OSError:
 
 
 class Doubt:
-    """Holds requests back while a verdict is not final: `judge` after each call, `wait_settled` before sending."""
+    """Holds requests back while a verdict is not final: `wait_settled` before sending.
 
-    def __init__(self, limit: int | None, scheduler: Scheduler) -> None:
+    `judge` when fewer requests are in flight: it calls `end` with the error that ends the run.
+    """
+
+    def __init__(
+        self, limit: int | None, scheduler: Scheduler, end: Callable[[ImagesError | OSError], object]
+    ) -> None:
         self.streak = FailureStreak(limit)
         self._scheduler = scheduler
+        self._end = end
         self._settled = asyncio.Event()
         self._settled.set()
 
@@ -129,17 +136,17 @@ class Doubt:
         """Whether nothing new may start."""
         return self.streak.verdict is not None
 
-    def judge(self) -> ImagesError | OSError | None:
-        """Return the error that ends the run; None if it continues, or if requests in flight may still succeed."""
+    def judge(self) -> None:
+        """End the run if there is a verdict, unless one in flight may still succeed, or nothing is left to send."""
         verdict = self.streak.verdict
-        if verdict is not None and self._scheduler.has_sent:
+        if verdict is not None and self._scheduler.has_in_flight:
             self._settled.clear()
-            return None
-        if verdict is not None and self._scheduler.has_more:
-            return verdict
-        self.streak.verdict = None
+            return
         self._settled.set()
-        return None
+        if verdict is not None and self._scheduler.has_more:
+            self._end(verdict)
+        else:
+            self.streak.verdict = None
 
     async def wait_settled(self, ticket: int) -> None:
         """Wait until this call may be sent, or the run has ended."""

@@ -41,7 +41,7 @@ class Runner:
         self._send = send
         self._options = options
         self._progress = options.progress
-        self.doubt = Doubt(options.max_identical_failures, self.scheduler)
+        self.doubt = Doubt(options.max_identical_failures, self.scheduler, self.end)
         self._failure: BaseException | None = None
         self._exit: BaseException | None = None
         self._tasks: dict[int, asyncio.Task[Any]] = {}
@@ -235,8 +235,7 @@ class Runner:
         self._after_end()
 
     def _after_end(self) -> None:
-        if (verdict := self.doubt.judge()) is not None:
-            self.end(verdict)
+        self.doubt.judge()
         for waiter in (self._outcome_ready, self._capacity_freed):
             _wake(waiter)
         self.changed()
@@ -275,6 +274,7 @@ class _RunObserver(CallObserver):
 
     def on_wait(self) -> None:
         self._run.scheduler.wait(self._ticket)
+        self._run.doubt.judge()
         self._report_and_check()
 
     async def before_send(self, attempt: int) -> None:  # noqa: ARG002  all attempts are treated alike
@@ -286,6 +286,7 @@ class _RunObserver(CallObserver):
 
     async def on_not_executed(self, error: ImagesError) -> None:  # noqa: ARG002  all errors are treated alike
         self._run.scheduler.record_not_executed(self._ticket)
+        self._run.doubt.judge()
         self._run.changed()
 
     def _report_and_check(self) -> None:

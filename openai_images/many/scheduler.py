@@ -65,9 +65,9 @@ class Scheduler:
         return self._closed
 
     @property
-    def has_sent(self) -> bool:
-        """Whether any request is in flight or may have been billed."""
-        return bool(self._sent)
+    def has_in_flight(self) -> bool:
+        """Whether any request is in flight; one that may have been billed and waits to be sent again is not."""
+        return not self._sent <= self._waiting
 
     @property
     def has_more(self) -> bool:

@@ -126,3 +126,22 @@ async def test_a_session_closed_by_its_owner() -> None:
     async with RawServer([reply(JSON_ANSWER)]) as server, client_of(server, session=session) as client:
         with pytest.raises(ConfigurationError, match="is closed"):
             await generate(client)
+
+
+async def test_the_client_is_closed_before_the_first_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that finds its kept connection closed, because the client was closed, is sent on a new one."""
+    async with LocalImagesServer(pictures=PNG) as server, client_of(server) as client:
+        await generate(client)
+
+        async def closed(writer: Any) -> bool:
+            monkeypatch.undo()
+            writer.transport.abort()
+            closing.append(asyncio.ensure_future(client.aclose()))
+            return False
+
+        closing: list[asyncio.Future[None]] = []
+
+        monkeypatch.setattr("openai_images.http.request_body.is_open", closed)
+        result = await generate(client)
+        await closing[0]
+        assert (result.image.data, server.posts) == (PNG, 2)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+from attrs import evolve
 
 from openai_images import (
     AuthenticationError,
@@ -25,6 +26,8 @@ from openai_images import (
     NotFoundError,
     PartialResultError,
     PermissionDeniedError,
+    RateLimitError,
+    RetryPolicy,
     Succeeded,
 )
 from openai_images.errors import ServerOutcomeUnknownError, TimeoutOutcomeUnknownError
@@ -232,6 +235,33 @@ async def test_nothing_in_flight_proves_it() -> None:
     assert (len(found), len(desk.begun), desk.cancelled) == (11, 12, [11])
 
 
+@pytest.mark.parametrize("again", ["not executed", "may have been billed"])
+async def test_the_last_in_flight_waits_to_be_sent_again(again: str) -> None:
+    """It waits for the verdict, so the verdict does not wait for it."""
+    desk = Desk()
+    async with nothing_left(), outcomes_of([f"p {n}" for n in range(40)], desk, 12) as outcomes:
+        collected = asyncio.ensure_future(until_raised(outcomes))
+        await settle()
+        for index in range(11):
+            await desk.observers[index].before_send(1)
+        for index in range(10):
+            desk.fail(index, DecodeError("no image"))
+        await settle()
+        held = asyncio.ensure_future(desk.observers[11].before_send(1))
+        await settle()
+        assert (held.done(), collected.done()) == (False, False)
+        if again == "not executed":
+            await desk.observers[10].on_not_executed(RateLimitError("later", status_code=429))
+        else:
+            desk.observers[10].on_wait()
+            await desk.observers[10].before_send(2)
+            desk.fail(10, DecodeError("no image"))
+        found, error = await collected
+        await asyncio.gather(held, return_exceptions=True)
+    assert isinstance(error, DecodeError)
+    assert (len(found), len(desk.begun)) == (10 if again == "not executed" else 11, 12)
+
+
 # A disk that takes nothing.
 
 
@@ -285,6 +315,38 @@ async def test_a_full_disk(
         assert isinstance(failure, OSError)
         assert (failure.errno, failure.filename) == (errno.ENOSPC, str(tmp_path / "out"))
         assert "was not sent" in str(failure)
+
+
+async def test_a_full_disk_before_another_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request whose first attempt may have been billed is not reported as unsent."""
+    from openai_images.client import files
+
+    full = asyncio.Event()
+
+    def publish(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def reported(
+        self: files.OutputFiles, sink: files.FileSink, *, report: Any = files.OutputFiles._report_error
+    ) -> None:
+        report(self, sink)
+        if sink.error is not None:
+            full.set()
+
+    async def sleep(_: float) -> None:
+        await full.wait()
+
+    monkeypatch.setattr(files, "publish", publish)
+    monkeypatch.setattr(files.OutputFiles, "_report_error", reported)
+    retry, timing = RetryPolicy(retry_unknown=True, max_retries=1), evolve(FakeTime().timing, sleep=sleep)
+    async with (
+        LocalImagesServer(pictures=PNG) as server,
+        client_of(server, retry=retry, timing=timing) as client,
+    ):
+        server.script("reset_after_body", "ok", "ok")
+        found, error = await collect(client, ["p 1", "p 2"], into=tmp_path / "out", concurrency=2)
+    assert error is None
+    assert [outcome.result.image.data for outcome in found] == [PNG, PNG]
 
 
 async def test_a_folder_that_takes_nothing_at_all(server: LocalImagesServer, tmp_path: Path) -> None:

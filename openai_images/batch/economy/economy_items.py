@@ -52,7 +52,8 @@ class EconomyItems:
     def work(self, key: str) -> WorkItem:
         """Return the work of an item."""
         if key not in self._work:
-            self._work[key] = self._settings.work_of(self._settings.items.get(key) or self._removed(key))
+            work = self._settings.work_of(self._settings.items.get(key) or self._removed(key))
+            self._work[key] = evolve(work, reservation=self._run.submitted.pop(key, None))
         return self._work[key]
 
     def is_to_send(self, key: str) -> bool:

@@ -167,16 +167,20 @@ class Ledger:
                 self._add_end(key, row, state)
 
     @property
+    def submitted_estimates(self) -> dict[str, Decimal | None]:
+        """The most that each item at the provider may cost, by key."""
+        keys = [key for batch in self.batches.values() for key in batch.keys]
+        return {key: self._open[key].estimate for key in keys}
+
+    @property
     def submitted_estimate(self) -> Decimal:
         """The most that the items at the provider may cost."""
-        keys = [key for batch in self.batches.values() for key in batch.keys]
-        return sum((self._open[key].estimate or _ZERO for key in keys), _ZERO)
+        return sum(filter(None, self.submitted_estimates.values()), _ZERO)
 
     @property
     def submitted_unpriceable(self) -> int:
         """The number of items at the provider without an estimate."""
-        keys = [key for batch in self.batches.values() for key in batch.keys]
-        return sum(self._open[key].estimate is None for key in keys)
+        return sum(estimate is None for estimate in self.submitted_estimates.values())
 
     def _add_batch(self, row: JournalRow) -> None:
         tag = row["tag"]

@@ -115,8 +115,10 @@ class Budget:
         """Reserve the cost of a request that starts now; None if it does not fit. Raises ValueError."""
         if cost.worst is not None:
             _check_amount(cost.worst)
-        if not self._fits(cost):
-            return None
+        return self.hold(cost) if self._fits(cost) else None
+
+    def hold(self, cost: RequestCost) -> Reservation:
+        """Reserve the cost of a request that was sent already, whether it fits or not."""
         reservation = Reservation(cost)
         self._in_flight.add(reservation)
         self._costs[cost] += 1

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from openai_images._util.filesystem import Disk
 from openai_images.batch.items.models import BatchOptions
@@ -68,6 +68,7 @@ class RunState:
         self.root = opened.root or Path()
         self.ledger = opened.ledger
         self._has_max_cost = options.max_image_cost is not None
+        self.submitted: dict[str, Reservation] = {}  # in economy: of the items that an earlier run has sent
         self.budget = BudgetGate(self._new_budget(settings))
         self.breaker = CircuitBreaker(options.max_outage, settings.caller.timing)
         self.threads = ThreadPoolExecutor(_THREADS, "openai_images batch")
@@ -82,12 +83,19 @@ class RunState:
 
     def _new_budget(self, settings: RunSettings) -> Budget:
         """Return the budget, with the costs of earlier runs, in total and per kind of image."""
-        limit = settings.options.budget
-        budget = Budget(limit, self.ledger.spending.upper_bound + self.ledger.submitted_estimate)
-        for item in () if limit is None else settings.items:
-            record = self.ledger.get(item.key)
+        limit, spent = settings.options.budget, self.ledger.spending.upper_bound
+        is_collected = settings.options.economy  # then the costs of the items at the provider will be known
+        budget = Budget(limit, spent if is_collected else spent + self.ledger.submitted_estimate)
+        items = {} if limit is None else {item.key: item for item in settings.items}
+        for key, item in items.items():
+            record = self.ledger.get(key)
             if record.cost is not None and record.files and record.request == item.digest:
                 budget.learn(self.cost(item), record.cost, len(record.files))
+        submitted = self.ledger.submitted_estimates if limit is not None and is_collected else {}
+        for key, estimate in submitted.items():
+            known = items.get(key)
+            cost = RequestCost(estimate) if known is None else evolve(self.cost(known), worst=estimate)
+            self.submitted[key] = budget.hold(cost)
         return budget
 
     async def record(self, row: JournalRow, *, has_images: bool) -> None:

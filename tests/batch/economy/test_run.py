@@ -311,6 +311,27 @@ async def test_a_budget(client: ImagesClient, provider: BatchProvider, out: Path
     assert 2 <= len(ran.done) < 10
 
 
+async def test_a_budget_of_a_run_that_goes_on(
+    client: ImagesClient, provider: BatchProvider, out: Path
+) -> None:
+    """What an earlier run has sent is reserved until its costs are known; then there is room for more."""
+    items, options = many(10, size="auto", quality="auto"), {"economy": True, "budget": Decimal(1)}
+    provider.looks = 10**9
+    async with Batch(client, items, out, options=BatchOptions(**options)) as batch:
+        waiting = asyncio.ensure_future(anext(batch))
+        while "retrieve" not in provider.calls:
+            await asyncio.sleep(0.01)
+        batch.stop()
+        with pytest.raises(StopAsyncIteration):
+            await waiting
+    assert 0 < batch.summary.submitted < 10
+    await run(client, items, out, budget=Decimal(1))  # nothing fits while they are at the provider
+    assert provider.calls.count("create") == 1
+    provider.looks = 1
+    ran = await run(client, items, out, **options)
+    assert (ran.error, ran.summary.reason, ran.summary.done) == (None, "", 10)
+
+
 async def test_items_that_left_the_input(client: ImagesClient, provider: BatchProvider, out: Path) -> None:
     """They are paid for, so they are collected."""
     provider.looks = 10**9
