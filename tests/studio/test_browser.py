@@ -325,6 +325,34 @@ async def test_another_origin_can_make_it_do_nothing(
     assert history.page(None, 1)[0]["status"] == "done"
 
 
+async def test_a_hidden_value_does_not_block(page: Page, address: str, upstream: LocalImagesServer) -> None:
+    """Neither a size that was typed and then not chosen, nor the compression of another format."""
+    await open_studio(page, address)
+    await page.fill("#prompt", "an otter")
+    await page.select_option("#size", "custom")
+    await page.fill("#custom", "wide")
+    await page.select_option("#size", "1024x1024")
+    await page.select_option("#output_format", "jpeg")
+    await page.fill("#output_compression", "500")
+    await page.select_option("#output_format", "png")
+    await page.get_by_role("button", name="Generate").click()
+    await expect(page.get_by_role("link", name="Save")).to_be_visible()
+    assert upstream.requests[0].json["size"] == "1024x1024"
+
+
+async def test_text_can_be_dropped(page: Page, address: str) -> None:
+    """Only files are taken as images: the browser does with text what it always does."""
+    await open_studio(page, address)
+    text = await page.evaluate_handle(
+        "() => { const text = new DataTransfer(); text.setData('text/plain', 'x'); return text; }"
+    )
+    cancelled = """(form, data) => {
+        const event = new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true});
+        return !form.dispatchEvent(event);
+    }"""
+    assert not await page.locator("#form").evaluate(cancelled, text)
+
+
 async def test_images_are_dropped_on_the_page(
     page: Page, address: str, upstream: LocalImagesServer, history: History
 ) -> None:
