@@ -371,7 +371,7 @@ function useAgain(record) {
 
 function trouble(record) {
   if (record.status === "unknown") return `The studio was stopped before this ended. Images that arrived are here; the rest is unknown. ${MAYBE_BILLED}`;
-  if (record.status === "cancelled" && !record.maybe_billed) return "Cancelled before it was sent. It is not billed.";
+  if (record.status === "cancelled" && !record.maybe_billed) return "Cancelled in time. It is not billed.";
   if (record.status === "cancelled") return record.local ? "Cancelled." : "Cancelled. It was sent, so it may still be billed.";
   if (!record.message) return "";
   const message = `${record.message[0].toUpperCase()}${record.message.slice(1).replace(/\.$/, "")}.`;

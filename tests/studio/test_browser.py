@@ -170,9 +170,7 @@ async def test_cancel_during_the_upload(page: Page, address: str, upstream: Loca
     async with page.expect_response("**/api/cancel/*"):
         await page.get_by_role("button", name="Cancel").click()
     cancelled.set()
-    await expect(page.locator("#stage [role=alert]")).to_have_text(
-        "Cancelled before it was sent. It is not billed."
-    )
+    await expect(page.locator("#stage [role=alert]")).to_have_text("Cancelled in time. It is not billed.")
     assert upstream.posts == 0
 
 
