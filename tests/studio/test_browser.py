@@ -391,6 +391,29 @@ async def test_images_are_dropped_on_the_page(
     assert [part.name for part in upstream.requests[0].parts if part.filename] == ["image"]
 
 
+@pytest.mark.parametrize("count", [4, 10])
+async def test_many_images_on_a_phone(
+    browser: Browser, address: str, upstream: LocalImagesServer, count: int
+) -> None:
+    """They fit while they are awaited, and Cancel is within a few screens; a prompt has its own direction."""
+    upstream.script(*["stall"] * count)
+    context = await browser.new_context(viewport={"width": 360, "height": 800})
+    page = await context.new_page()
+    await open_studio(page, address)
+    await page.fill("#prompt", "قطة تقرأ كتابا")
+    assert await page.locator("#prompt").evaluate("(prompt) => prompt.matches(':dir(rtl)')")
+    await page.select_option("#n", str(count))
+    await page.get_by_role("button", name="Generate").click()
+    await expect(page.locator("#stage figure")).to_have_count(count)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+    stage = await page.locator("#stage").bounding_box()
+    assert stage is not None
+    assert stage["height"] < 2 * 800
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator("#stage [role=alert]")).to_be_visible()
+    await context.close()
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
 async def test_a_phone_and_a_dark_page(browser: Browser, address: str, width: int, scheme: Any) -> None:
     """An empty start fits a narrow screen, follows the scheme of the system, and offers what to begin with."""
