@@ -7,6 +7,7 @@ Must not: be iterated by other code than its relay.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, Self
@@ -30,6 +31,10 @@ __all__ = ["RecordedStream"]
 _log = logging.getLogger("openai_images")
 
 
+class CancelledGenerationError(Exception):
+    """The generation was cancelled on the page."""
+
+
 class RecordedStream:
     """Replaces `stream` for a relay; `record_id` is a generation that was recorded in the history."""
 
@@ -40,7 +45,8 @@ class RecordedStream:
         self._id = record_id
         self._events = aiter(stream)
         self._problems: list[str] = []
-        self._is_cancelled = self._is_over = False
+        self._step: asyncio.Task[ImageEvent] | None = None
+        self._is_cancelled = self._is_over = self._maybe_billed = False
         self.on_end: Callable[[], object] = lambda: None
 
     @property
@@ -57,9 +63,9 @@ class RecordedStream:
         return self
 
     async def __anext__(self) -> ImageEvent:
-        """Return the next event. Raises as the stream does."""
+        """Return the next event. Raises as the stream does, and `CancelledGenerationError` after `cancel`."""
         try:
-            event = await anext(self._events)
+            event = await self._read()
             return await self._store(event) if isinstance(event, CompletedImage) else event
         except StopAsyncIteration:
             await self._end("done", **_facts(self._stream.result))
@@ -69,15 +75,40 @@ class RecordedStream:
             raise
 
     async def cancel(self) -> None:
-        """Close the call; the request may still be billed."""
+        """Close the call; a request that was sent and not rejected may still be billed."""
         self._is_cancelled = True
+        if self._step is not None:
+            self._step.cancel()
+            await asyncio.wait({self._step})
         await self._stream.aclose()
-        await self._end("cancelled", maybe_billed=True)
+        await self._end("cancelled", maybe_billed=self._maybe_billed)
 
     async def aclose(self) -> None:
         """Close the call, if it has not ended."""
         await self._stream.aclose()
         await self._end("cancelled", maybe_billed=True)
+
+    async def _read(self) -> ImageEvent:
+        """Return the next event from a task of its own, which `cancel` cancels."""
+
+        async def read() -> ImageEvent:
+            try:
+                event = await anext(self._events)
+            except asyncio.CancelledError as error:
+                self._maybe_billed |= getattr(error, "maybe_billed", True)
+                raise
+            self._maybe_billed = True
+            return event
+
+        if self._is_cancelled:
+            raise CancelledGenerationError
+        self._step = asyncio.create_task(read())
+        try:
+            return await self._step
+        except asyncio.CancelledError:
+            if self._is_cancelled:
+                raise CancelledGenerationError from None
+            raise
 
     async def _store(self, event: CompletedImage) -> CompletedImage:
         image = event.image
@@ -104,7 +135,7 @@ class RecordedStream:
 
     async def _fail(self, error: Exception) -> None:
         if self._is_cancelled:
-            await self._end("cancelled", maybe_billed=True)
+            await self._end("cancelled", maybe_billed=self._maybe_billed)
             return
         if not isinstance(error, ImagesError):
             await self._end(

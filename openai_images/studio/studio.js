@@ -88,6 +88,7 @@ function showParameters() {
 function adjustParameters() {
   $("custom").parentElement.hidden = $("size").value !== "custom";
   $("output_compression").parentElement.hidden = !["jpeg", "webp"].includes($("output_format")?.value);
+  for (const control of [$("custom"), $("output_compression")]) control.disabled = control.parentElement.hidden; // an invalid hidden value would block the form
   for (const fields of [$("params"), $("params").querySelector("details .fields")]) {
     const halves = [...fields.children].filter((each) => each.matches("label:not(.full, [hidden])"));
     halves.forEach((each, at) => each.classList.toggle("alone", at === halves.length - 1 && at % 2 === 0));
@@ -370,7 +371,7 @@ function useAgain(record) {
 
 function trouble(record) {
   if (record.status === "unknown") return `The studio was stopped before this ended. Images that arrived are here; the rest is unknown. ${MAYBE_BILLED}`;
-  if (record.status === "cancelled" && !record.maybe_billed) return "Cancelled before it was sent. It is not billed.";
+  if (record.status === "cancelled" && !record.maybe_billed) return "Cancelled in time. It is not billed.";
   if (record.status === "cancelled") return record.local ? "Cancelled." : "Cancelled. It was sent, so it may still be billed.";
   if (!record.message) return "";
   const message = `${record.message[0].toUpperCase()}${record.message.slice(1).replace(/\.$/, "")}.`;
@@ -513,6 +514,7 @@ $("pick").addEventListener("change", () => {
 });
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
   document.addEventListener(name, (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return; // text for the prompt, for example
     event.preventDefault();
     $("drop").classList.toggle("over", name === "dragover" || name === "dragenter");
     if (name === "drop") addSources(event.dataTransfer.files);

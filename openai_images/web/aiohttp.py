@@ -78,8 +78,8 @@ async def send_stream(
             await response.write(piece)
         if not gone.is_set():
             await response.write_eof()
-    except ConnectionResetError:
-        pass  # the browser has disconnected
+    except ConnectionError:
+        pass  # the browser has disconnected; a write that waits gets a plain ConnectionError
     finally:
         watch.cancel()
         connections.discard(gone)

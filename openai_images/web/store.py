@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from openai_images import ConfigurationError, Image
+from openai_images.web.background import keep_running
 
 __all__ = ["MEDIA_TYPES", "SUFFIXES", "PictureStore", "StoredPicture"]
 
@@ -94,9 +95,10 @@ class PictureStore:
         if len(data) > self._max_bytes:
             return None
         name = secrets.token_urlsafe(24) + SUFFIXES.get(image.media_type, ".bin")
-        if self._folder is not None:
-            await asyncio.to_thread(Image.from_bytes(data).save, self._folder / name)
-        self._add(name, self._now(), len(data), data if self._folder is None else None)
+        if self._folder is None:
+            self._add(name, self._now(), len(data), data)
+        else:  # a cancellation does not stop the thread: its file must be known
+            await asyncio.shield(keep_running(self._save(self._folder, name, data)))
         self._evict()
         return self.url_prefix + name
 
@@ -133,6 +135,10 @@ class PictureStore:
 
     def __repr__(self) -> str:
         return f"<PictureStore {self.image_count} images, {self._nbytes:,} bytes>"
+
+    async def _save(self, folder: Path, name: str, data: bytes) -> None:
+        await asyncio.to_thread(Image.from_bytes(data).save, folder / name)
+        self._add(name, self._now(), len(data), None)
 
     async def _read(self, name: str, data: bytes | None) -> bytes | None:
         if data is not None or self._folder is None:

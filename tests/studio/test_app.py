@@ -193,6 +193,19 @@ async def test_cancel_closes_the_call(browser: Browser, upstream: LocalImagesSer
     assert "event: error" in (await task)[1]
 
 
+async def test_a_cancel_while_it_waits_for_a_limit(
+    browser: Browser, upstream: LocalImagesServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server has rejected the request: it is not billed, and the record says so."""
+    upstream.script("rate_limited:30")
+    task = asyncio.create_task(browser.post("/api/generate", order()))
+    await until(lambda: "rate limit" in caplog.text)  # what it waits for
+    await browser.post(f"/api/cancel/{ID.format(1)}", b"")
+    assert "event: error" in (await task)[1]
+    (record,) = await browser.records()
+    assert (record["status"], record["maybe_billed"], upstream.posts) == ("cancelled", False, 1)
+
+
 async def test_a_cancel_before_the_generation(browser: Browser, upstream: LocalImagesServer) -> None:
     """While the form is still uploaded, for example: nothing is sent, and nothing is billed."""
     status, text = await browser.post(f"/api/cancel/{ID.format(1)}", b"")

@@ -169,9 +169,7 @@ async def test_cancel_during_the_upload(page: Page, address: str, upstream: Loca
     async with page.expect_response("**/api/cancel/*"):
         await page.get_by_role("button", name="Cancel").click()
     cancelled.set()
-    await expect(page.locator("#stage [role=alert]")).to_have_text(
-        "Cancelled before it was sent. It is not billed."
-    )
+    await expect(page.locator("#stage [role=alert]")).to_have_text("Cancelled in time. It is not billed.")
     assert upstream.posts == 0
 
 
@@ -324,6 +322,34 @@ async def test_another_origin_can_make_it_do_nothing(
     assert history.page(None, 1)[0]["status"] == "done"
 
 
+async def test_a_hidden_value_does_not_block(page: Page, address: str, upstream: LocalImagesServer) -> None:
+    """Neither a size that was typed and then not chosen, nor the compression of another format."""
+    await open_studio(page, address)
+    await page.fill("#prompt", "an otter")
+    await page.select_option("#size", "custom")
+    await page.fill("#custom", "wide")
+    await page.select_option("#size", "1024x1024")
+    await page.select_option("#output_format", "jpeg")
+    await page.fill("#output_compression", "500")
+    await page.select_option("#output_format", "png")
+    await page.get_by_role("button", name="Generate").click()
+    await expect(page.get_by_role("link", name="Save")).to_be_visible()
+    assert upstream.requests[0].json["size"] == "1024x1024"
+
+
+async def test_text_can_be_dropped(page: Page, address: str) -> None:
+    """Only files are taken as images: the browser does with text what it always does."""
+    await open_studio(page, address)
+    text = await page.evaluate_handle(
+        "() => { const text = new DataTransfer(); text.setData('text/plain', 'x'); return text; }"
+    )
+    cancelled = """(form, data) => {
+        const event = new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true});
+        return !form.dispatchEvent(event);
+    }"""
+    assert not await page.locator("#form").evaluate(cancelled, text)
+
+
 async def test_images_are_dropped_on_the_page(
     page: Page, address: str, upstream: LocalImagesServer, history: History
 ) -> None:
@@ -362,6 +388,29 @@ async def test_images_are_dropped_on_the_page(
     (source,) = history.page(None, 1)[0]["sources"]
     assert (history.folder / source).read_bytes() == PNG
     assert [part.name for part in upstream.requests[0].parts if part.filename] == ["image"]
+
+
+@pytest.mark.parametrize("count", [4, 10])
+async def test_many_images_on_a_phone(
+    browser: Browser, address: str, upstream: LocalImagesServer, count: int
+) -> None:
+    """They fit while they are awaited, and Cancel is within a few screens; a prompt has its own direction."""
+    upstream.script(*["stall"] * count)
+    context = await browser.new_context(viewport={"width": 360, "height": 800})
+    page = await context.new_page()
+    await open_studio(page, address)
+    await page.fill("#prompt", "قطة تقرأ كتابا")
+    assert await page.locator("#prompt").evaluate("(prompt) => prompt.matches(':dir(rtl)')")
+    await page.select_option("#n", str(count))
+    await page.get_by_role("button", name="Generate").click()
+    await expect(page.locator("#stage figure")).to_have_count(count)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+    stage = await page.locator("#stage").bounding_box()
+    assert stage is not None
+    assert stage["height"] < 2 * 800
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator("#stage [role=alert]")).to_be_visible()
+    await context.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import socket
+import struct
 import tracemalloc
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
@@ -147,6 +149,26 @@ async def test_a_shutdown_ends_open_relays(
             stop()
         await upstream.wait_disconnected(timeout=None)
     response.close()
+
+
+async def test_a_connection_that_is_reset_is_no_error(
+    framework: str, shop: Shop, upstream: LocalImagesServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While an image is written, and waits for a browser that does not read."""
+    shop.on_disconnect = "finish"
+    upstream.reset(pictures=png(bytes(16_000_000)))
+    body = b'{"prompt": "an otter", "partial_images": 0}'
+    head = "POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    async with serve(framework, shop) as (url, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port, limit=1024)
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        await reader.readuntil(b'"b64_json":"')
+        linger = struct.pack("ii", 1, 0)  # close() sends a reset
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+        await until(lambda: bool(shop.results))
+    assert await wait_for_background(5) == 0
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_no_log_shows_an_image(

@@ -1,11 +1,12 @@
 """`PictureStore`: bounds, names, headers, and a folder that outlives the store."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from openai_images import ConfigurationError, Image
-from openai_images.web import PictureStore
+from openai_images.web import PictureStore, wait_for_background
 from tests.helpers.tiny_images import gif, png
 
 PREFIX = "/images/"
@@ -87,6 +88,17 @@ async def test_too_large_alone_is_not_kept(folder: Path | None) -> None:
     name = await put(store, gif("a"))
     assert await store.put(Image.from_bytes(png(bytes(100)))) is None
     assert (await store.get(name)).status == 200
+
+
+async def test_a_cancelled_image_is_known(tmp_path: Path) -> None:
+    """The browser disconnects while an image is saved: the file is removed in its time, as any other."""
+    store = PictureStore(folder=tmp_path)
+    task = asyncio.create_task(store.put(Image.from_bytes(png(b"x"))))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert await wait_for_background() == 0
+    assert store.image_count == len(list(tmp_path.iterdir())) == 1
 
 
 async def test_a_folder_outlives_its_store(tmp_path: Path) -> None:
