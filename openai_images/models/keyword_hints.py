@@ -49,6 +49,7 @@ KEYWORDS: Final[Mapping[str, str]] = {
     "into": "generate, edit, generate_many and download take into=, each for the whole call",
     "keep_partials": "client.stream(…) and client.stream_edit(…) yield and keep partial images",
     **dict.fromkeys(("concurrency", "max_concurrency"), _CONCURRENCY),
+    **dict.fromkeys(("budget", "max_cost"), "a Batch has a budget, in its BatchOptions(…)"),
     "key": "a mapping of generate_many may have a key, which names its files",
     **{
         name: _OWN_CLIENT.format(name)

@@ -49,6 +49,7 @@ def client() -> ImagesClient:
         ),
         ("as_json", r"client\.edit\(…\)"),
         ("max_concurrency", r"Limits\(concurrency=…\)"),
+        ("budget", r"BatchOptions\(…\)"),
         ("width", 'write size="WIDTHxHEIGHT"'),
         ("seed", r"extra_body=\{\"seed\": …\}"),
         ("brush_of_tomorrow", r"send parameters this version does not know with extra_body=\{…\}"),
