@@ -13,6 +13,7 @@ import contextlib
 import ssl
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import Any
 
 import aiohttp
 
@@ -51,9 +52,10 @@ class Transport:
         self, sessions: SessionPool, timing: Timing, *, ssl: ssl.SSLContext | bool | None, proxy: str | None
     ) -> None:
         """`ssl` and `proxy` are passed to aiohttp; downloads use them too. Raises `ConfigurationError`."""
-        if not isinstance(ssl, _SSL_TYPES):
+        kind: Any = type(ssl)  # callers may be untyped
+        if not issubclass(kind, _SSL_TYPES):
             raise ConfigurationError(
-                f"ssl must be an ssl.SSLContext, or False for no check, not {type(ssl).__name__}"
+                f"ssl must be an ssl.SSLContext, or False for no check, not {kind.__name__}"
             )
         self.sessions = sessions
         self._timing = timing

@@ -24,6 +24,7 @@ from openai_images._util.atomic_file import open_part, publish
 from openai_images._util.attrs import safe_repr
 from openai_images.errors import ConfigurationError, DownloadError
 from openai_images.models import media
+from openai_images.models.hinted import Hinted
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -40,7 +41,7 @@ _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 @safe_repr
 @frozen(repr=False)
-class Image:
+class Image(Hinted):
     """One image.
 
     `nbytes` is its length in bytes, `media_type` is one such as `image/png`, `width` and `height` are the stored size

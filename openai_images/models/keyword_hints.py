@@ -49,6 +49,7 @@ KEYWORDS: Final[Mapping[str, str]] = {
     "into": "generate, edit, generate_many and download take into=, each for the whole call",
     "keep_partials": "client.stream(…) and client.stream_edit(…) yield and keep partial images",
     **dict.fromkeys(("concurrency", "max_concurrency"), _CONCURRENCY),
+    **dict.fromkeys(("budget", "max_cost"), "a Batch has a budget, in its BatchOptions(…)"),
     "key": "a mapping of generate_many may have a key, which names its files",
     **{
         name: _OWN_CLIENT.format(name)
@@ -94,6 +95,30 @@ ATTRIBUTES: Final[Mapping[str, str]] = {
 }
 """What to write instead of an attribute of the client."""
 
+_BYTES: Final = "image.data has the bytes, and image.data_url() base64"
+_EVENT: Final = {
+    **dict.fromkeys(("b64_json", "data"), "event.image.data has the bytes, not base64"),
+    "type": "isinstance(event, CompletedImage) tells a finished image from a PartialImage",
+}
+VALUE_ATTRIBUTES: Final[Mapping[str, Mapping[str, str]]] = {
+    "ImageResult": {
+        "data": "result.images has the images, result.image the first one; the bytes are result.image.data",
+        "b64_json": "result.image.data has the bytes, and result.image.data_url() base64",
+        "save": "result.image.save(…) writes the first image, and into=… all of them, while they arrive",
+        "_request_id": "it is result.request_id",
+        **{name: f"it is result.image.{name}" for name in ("url", "path", "revised_prompt", "media_type")},
+    },
+    "Image": {
+        **dict.fromkeys(("b64_json", "base64"), _BYTES),
+        **dict.fromkeys(("bytes", "content", "image_bytes"), "it is image.data"),
+        **dict.fromkeys(("format", "mime_type"), "it is image.media_type"),
+        "size": "it is image.width and image.height, in pixels; image.nbytes is the number of bytes",
+        **dict.fromkeys(("pil", "to_pil"), "image.open() returns a Pillow image"),
+    },
+    "PartialImage": _EVENT,
+    "CompletedImage": _EVENT,
+}
+"""What to write instead of an attribute of a value, by its class."""
 
 VERB_KEYWORDS: Final = ("into", "overwrite", "timeout", "headers", "retry", "max_retries")
 """Keywords of the client's methods in addition to the endpoint's parameters."""
@@ -116,9 +141,9 @@ def unknown_setting(name: str, known: Iterable[str], function: str) -> str:
 
 
 def unknown_attribute(class_name: str, name: str) -> str:
-    """Return the message about an attribute that the client does not have."""
+    """Return the message about an attribute that a value, or the client (also of a subclass), does not have."""
     missing = f"{class_name!r} object has no attribute {name!r}"
-    hint = ATTRIBUTES.get(name)
+    hint = VALUE_ATTRIBUTES.get(class_name, ATTRIBUTES).get(name)
     return missing if hint is None else f"{missing}: {hint}"
 
 

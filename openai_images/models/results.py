@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import evolve, field, frozen
 
 from openai_images._util.attrs import repr_keys, short_repr
+from openai_images.models.hinted import Hinted
 from openai_images.models.image import Image
 from openai_images.models.usage import SvgUsage, Usage, sum_usages
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @short_repr
 @frozen(repr=False)
-class ImageResult:
+class ImageResult(Hinted):
     """The result of a call: at least one image, and the other fields of the response.
 
     `created` is in Unix seconds; `size` and `quality` are what the server chose for `auto`; `request_id` is the
@@ -106,7 +107,7 @@ def with_images(result: ImageResult, images: Sequence[Image]) -> ImageResult:
 
 @short_repr
 @frozen(kw_only=True, repr=False)
-class PartialImage:
+class PartialImage(Hinted):
     """A preview of an image that is being generated.
 
     `partial_image_index` counts from 0; the server may send fewer than requested. `image_index` is the position of the
@@ -135,7 +136,7 @@ class PartialImage:
 
 @short_repr
 @frozen(kw_only=True, repr=False)
-class CompletedImage:
+class CompletedImage(Hinted):
     """A complete image, with its usage."""
 
     image: Image

@@ -5,6 +5,8 @@ Invariants: the shared one is imported only where it is configured.
 
 from __future__ import annotations
 
+from typing import Any
+
 from openai_images.errors import ConfigurationError
 from openai_images.models.options import Limits, Timing
 from openai_images.ratelimit.limiter import Limiter
@@ -15,10 +17,10 @@ def new_limiter(limits: Limits, timing: Timing) -> Limiter:
 
     Raises `ConfigurationError` for other objects, or if a package is missing for it.
     """
-    value: object = limits  # callers may be untyped
-    if not isinstance(value, Limits):
+    kind: Any = type(limits)  # callers may be untyped
+    if not issubclass(kind, Limits):
         raise ConfigurationError(
-            f"limits must be Limits(…), not {type(value).__name__}, such as Limits(concurrency=…)"
+            f"limits must be Limits(…), not {kind.__name__}, such as Limits(concurrency=…)"
         )
     if limits.shared is None:
         return Limiter(limits, timing)

@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from openai_images import BatchInputError, BatchItem, GenerateRequest, read_batch_items
+from openai_images import (
+    Batch,
+    BatchInputError,
+    BatchItem,
+    EditRequest,
+    GenerateRequest,
+    ImagesClient,
+    RequestInvalidError,
+    expand_matrix,
+    read_batch_items,
+)
 
 Read = Callable[..., list[BatchItem]]
 
@@ -373,3 +383,30 @@ def test_no_prompt_is_shown() -> None:
     (only,) = read("a secret otter", "txt")
     assert "secret" not in repr(only)
     assert "<14 characters>" in repr(only)
+
+
+async def test_what_is_no_item(tmp_path: Path) -> None:
+    """Prompts and requests, as `generate_many` takes them, have no key: what to write is told, and no prompt."""
+    items: Any = ["a secret otter", GenerateRequest("a secret otter"), BatchItem("a", GenerateRequest("b"))]
+    told = (
+        "item 0: it must be a BatchItem(key, GenerateRequest(…)), not str",
+        "item 1: it must be a BatchItem(key, GenerateRequest(…)), not GenerateRequest",
+    )
+    with pytest.raises(BatchInputError) as caught:
+        async with Batch(ImagesClient(api_key="k"), items, tmp_path / "out"):
+            pass
+    assert caught.value.problems == told
+    with pytest.raises(BatchInputError) as caught:
+        expand_matrix(items, {"quality": ["low"]})
+    assert caught.value.problems == told
+
+
+def test_an_item_of_no_sense() -> None:
+    """Its key is text, and its request is one."""
+    wrong: Any = 5
+    with pytest.raises(RequestInvalidError, match="key of a BatchItem must be text, not int"):
+        BatchItem(wrong, GenerateRequest("an otter"))
+    prompt: Any = "a secret otter"
+    with pytest.raises(RequestInvalidError, match=r"must be a GenerateRequest or an EditRequest, not str$"):
+        BatchItem("a", prompt)
+    assert BatchItem("a", EditRequest("an otter", image=b"")).line is None

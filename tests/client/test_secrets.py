@@ -266,20 +266,32 @@ async def test_a_key_among_the_headers(server: LocalImagesServer, header: str, c
         {"extra_body": {"note": float("nan")}},
         {"svg": {"model": {1, 2}}},
         {"extra_body": {"note": "\ud800"}},
-        {"headers": {"X-Sentinel": "sentinel\r\nvalue"}},
     ],
 )
 async def test_requests_that_cannot_be_sent(
     server: LocalImagesServer, params: dict[str, Any], call: Any
 ) -> None:
     """What is found here is told without the values."""
-    client = a_client(server.base_url, headers=params.get("headers"))
-    prompt = GenerateRequest(PROMPT, **{name: value for name, value in params.items() if name != "headers"})
+    client = a_client(server.base_url)
+    prompt = GenerateRequest(PROMPT, **params)
     refuse_secrets(repr(prompt))
     with pytest.raises((RequestInvalidError, ConfigurationError)) as caught:
         await client.generate(prompt)
     look_at(caught.value)
     await client.aclose()
+    assert server.posts == 0
+
+
+async def test_headers_that_cannot_be_sent(server: LocalImagesServer) -> None:
+    """Of the client or of one call, they are refused by their names."""
+    headers = {"X-Team": f"{KEY}\r\nvalue"}
+    with pytest.raises(ConfigurationError) as caught:
+        a_client(server.base_url, headers=headers)
+    look_at(caught.value)
+    async with a_client(server.base_url) as client:
+        with pytest.raises(ConfigurationError) as caught:
+            await client.generate(PROMPT, headers=headers)
+    look_at(caught.value)
     assert server.posts == 0
 
 

@@ -1,7 +1,10 @@
 """A name that is not known gets a sentence that says what to write: what is near, or what it is called here."""
 
+import copy
 import inspect
+import pickle
 import re
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -9,16 +12,20 @@ import pytest
 import openai_images
 from openai_images import (
     BatchOptions,
+    CompletedImage,
     EditRequest,
     GenerateRequest,
+    Image,
+    ImageResult,
     ImagesClient,
     Limits,
+    PartialImage,
     RequestInvalidError,
     RetryPolicy,
     Timeouts,
 )
 from openai_images.many.items import parse_item
-from openai_images.models.keyword_hints import ATTRIBUTES, KEYWORDS, VERB_KEYWORDS
+from openai_images.models.keyword_hints import ATTRIBUTES, KEYWORDS, VALUE_ATTRIBUTES, VERB_KEYWORDS
 from openai_images.models.parameters import DESCRIPTIONS
 
 AZURE = "https://name.openai.azure.com"
@@ -49,6 +56,7 @@ def client() -> ImagesClient:
         ),
         ("as_json", r"client\.edit\(…\)"),
         ("max_concurrency", r"Limits\(concurrency=…\)"),
+        ("budget", r"BatchOptions\(…\)"),
         ("width", 'write size="WIDTHxHEIGHT"'),
         ("seed", r"extra_body=\{\"seed\": …\}"),
         ("brush_of_tomorrow", r"send parameters this version does not know with extra_body=\{…\}"),
@@ -165,6 +173,46 @@ def test_a_keyword_of_a_value(value: Any, keyword: str, said: str) -> None:
     assert keyword not in inspect.signature(value).parameters
     with pytest.raises(TypeError, match="positional"):
         value(*range(40))
+
+
+def image() -> Image:
+    """An image in memory."""
+    return Image.from_bytes(b"\x89PNG\r\n\x1a\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "said"),
+    [
+        (ImageResult((image(),)), "data", r"result\.images"),
+        (ImageResult((image(),)), "_request_id", r"result\.request_id"),
+        (image(), "b64_json", r"image\.data_url\(\)"),
+        (PartialImage(image=image(), partial_image_index=0), "b64_json", r"event\.image\.data"),
+        (CompletedImage(image=image()), "type", r"isinstance\(event, CompletedImage\)"),
+        (image(), "nothing", "has no attribute 'nothing'$"),
+    ],
+)
+def test_an_attribute_of_a_value(value: Any, name: str, said: str) -> None:
+    """What the official package's values have says what to read; a copy and a pickle are unchanged."""
+    with pytest.raises(AttributeError, match=said) as caught:
+        getattr(value, name)
+    assert (caught.value.name, caught.value.obj) == (name, value)
+    assert not hasattr(value, "__dict__")
+    assert copy.copy(value) == pickle.loads(pickle.dumps(value)) == value
+
+
+def test_hints_of_values_name_what_exists() -> None:
+    """Each attribute that a hint writes is there, and the one that has the hint is not."""
+    values = {
+        "ImageResult": ("result", ImageResult((image(),))),
+        "Image": ("image", image()),
+        **dict.fromkeys(("PartialImage", "CompletedImage"), ("event", CompletedImage(image=image()))),
+    }
+    assert values.keys() == VALUE_ATTRIBUTES.keys()
+    for kind, (written, value) in values.items():
+        for name, hint in VALUE_ATTRIBUTES[kind].items():
+            assert not hasattr(value, name)
+            for path in re.findall(rf"\b{written}((?:\.\w+)+)", hint):
+                assert attrgetter(path[1:])(value) or True
 
 
 def test_hints_name_what_exists() -> None:

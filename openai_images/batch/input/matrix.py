@@ -23,7 +23,7 @@ from attrs import evolve
 
 from openai_images.batch.input.columns import near_name, parameter_problem, parse_value
 from openai_images.batch.items.models import BatchItem
-from openai_images.batch.items.resolved_item import input_error
+from openai_images.batch.items.resolved_item import checked_items, input_error
 from openai_images.batch.items.source_images import IMAGE_NAMES
 from openai_images.models.requests import GenerateRequest
 
@@ -60,7 +60,7 @@ def expand_matrix(
     `fox-low-gpt-image-2`. Raises `BatchInputError` with all problems: unknown names, missing or equal values, an unused
     name, a `{name}` without values.
     """
-    items = tuple(items)
+    items = tuple(checked_items(items))
     problems: list[str] = []
     axes = [_parse_axis(name, values, problems, is_variable=True) for name, values in variables.items()]
     axes += [_parse_axis(name, values, problems, is_variable=False) for name, values in matrix.items()]

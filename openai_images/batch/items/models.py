@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from attrs import field, frozen
 
 from openai_images._util.attrs import is_count, is_number, keyword_hints, must_be, repr_names, short_repr
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices, is_amount
-from openai_images.errors import ConfigurationError
+from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES
 from openai_images.models.notebook import table_of_fields
 from openai_images.models.requests import GenerateRequest
@@ -33,6 +33,16 @@ class BatchItem:
     request: GenerateRequest
     """A `GenerateRequest` or an `EditRequest`."""
     line: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        key, request = cast("object", self.key), cast("object", self.request)  # callers may be untyped
+        if not isinstance(key, str):
+            raise RequestInvalidError(f"the key of a BatchItem must be text, not {type(key).__name__}")
+        if not isinstance(request, GenerateRequest):
+            kind = type(request).__name__
+            raise RequestInvalidError(
+                f"the request of a BatchItem must be a GenerateRequest or an EditRequest, not {kind}"
+            )
 
 
 _count = must_be("a whole number above 0, or None", lambda value: value is None or is_count(value))

@@ -84,6 +84,7 @@ def _estimate(request: GenerateRequest, options: BatchOptions) -> Decimal | None
 
 def resolve_items(items: Iterable[BatchItem], model: str | None, options: BatchOptions) -> list[ResolvedItem]:
     """Return the items as they will be sent; `model` is the default. Raises `BatchInputError` with all problems."""
+    items = checked_items(items)
     resolved: list[ResolvedItem] = []
     problems: list[str] = []
     first: dict[str, str] = {}
@@ -106,6 +107,21 @@ def resolve_items(items: Iterable[BatchItem], model: str | None, options: BatchO
     if problems:
         raise input_error("the items", problems)
     return resolved
+
+
+def checked_items(items: Iterable[BatchItem]) -> Sequence[BatchItem]:
+    """Return the items as a sequence. Raises `BatchInputError` if it has other objects."""
+    sequence = items if isinstance(items, Sequence) else tuple(items)
+    kinds = [(index, type(item)) for index, item in enumerate(sequence) if not _is_item(item)]
+    if kinds:
+        must_be = "it must be a BatchItem(key, GenerateRequest(…))"
+        problems = [f"item {index}: {must_be}, not {kind.__name__}" for index, kind in kinds]
+        raise input_error("the items", problems)
+    return sequence
+
+
+def _is_item(item: object) -> bool:  # callers may be untyped
+    return isinstance(item, BatchItem)
 
 
 _values_of = attrgetter(
