@@ -15,7 +15,15 @@ KNOWING = (
     *("models/test_edit_requests.py", "server/test_answers.py", "server/test_parameters.py"),
     *("client/test_validation.py", "cli/test_demo.py", "test_docs.py"),
 )
-SLOW_PAGES = "README or docs/editing or docs/command-line"
+SLOW_PAGES = " or ".join(
+    (
+        "README",
+        *(
+            f"docs/{name}"
+            for name in ("batches", "command-line", "editing", "local-server", "many-machines", "testing")
+        ),
+    )
+)
 
 
 def ahead(*arguments: str) -> str:

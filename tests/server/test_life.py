@@ -279,6 +279,7 @@ import asyncio
 from openai_images.server import AnsweredRequest, LocalImagesServer
 
 async def main():
+    asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is no fault
     async with LocalImagesServer() as server:
         host, port = server.base_url[7:-3].split(":")
         for fault in ("ok", "stall_mid_event", "reset_mid_stream", "one_byte_chunks"):
