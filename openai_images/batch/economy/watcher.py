@@ -51,7 +51,7 @@ Collect = Callable[[SubmittedBatch, ProviderBatch, bool], Awaitable[bool]]
 
 
 @define
-class _Watched:
+class _WatchState:
     """The state of a watched batch; times are monotonic. `down_since` has the start of an outage for each operation."""
 
     first_look: float
@@ -80,7 +80,7 @@ class Watcher:
         self._wait_for = wait_for
         self._is_stopping = is_stopping
         self._timing = run.caller.timing
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, _WatchState] = {}
         self._taken_over = frozenset(run.ledger.batches)
         self.error: ImagesError | None = None
 
@@ -167,9 +167,9 @@ class Watcher:
         watched.due = self._timing.monotonic() + poll_delay(age)
         return None
 
-    def _of(self, batch: SubmittedBatch) -> _Watched:
+    def _of(self, batch: SubmittedBatch) -> _WatchState:
         if batch.tag not in self._watched:
-            self._watched[batch.tag] = _Watched(first_look=self._timing.monotonic())
+            self._watched[batch.tag] = _WatchState(first_look=self._timing.monotonic())
         return self._watched[batch.tag]
 
     def _describe(self) -> str:
