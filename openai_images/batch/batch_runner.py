@@ -69,8 +69,7 @@ class BatchRunner:
             return Runner
         from openai_images.batch.economy.economy_runner import economy_runner  # noqa: PLC0415  other batches never load it
 
-        work_of = partial(planned_work, self._opened, options=self._options, can_send=False)
-        work = (self._items, self.plan.to_send, work_of, self._make_thumbnails)
+        work = (self._items, self.plan.to_send, self._opened, self._make_thumbnails)
         return economy_runner(self._run, self._options, *work)
 
     def _run_options(self, settings: RunSettings) -> RunOptions:

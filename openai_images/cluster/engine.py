@@ -66,7 +66,7 @@ class Engine(Protocol):
 
 
 @frozen
-class _Handed:
+class _PendingItem:
     """An item and the future of its row, which is None for a withdrawn item."""
 
     item: ItemSpec
@@ -87,7 +87,7 @@ class Dispatcher:
     def __init__(self, engine: Engine, job: Job) -> None:
         self._engine = engine
         self._job = job
-        self._queue: list[_Handed] = []
+        self._queue: list[_PendingItem] = []
         self._timer: asyncio.TimerHandle | None = None
         self._chunks: set[asyncio.Task[None]] = set()
         self._stopping: asyncio.Task[None] | None = None
@@ -98,7 +98,7 @@ class Dispatcher:
         if self._is_stopped:
             return None
         loop = asyncio.get_running_loop()
-        handed = _Handed(item, loop.create_future())
+        handed = _PendingItem(item, loop.create_future())
         self._queue.append(handed)
         if len(self._queue) >= self._engine.chunk:
             self._hand_out()
@@ -138,7 +138,7 @@ class Dispatcher:
         self._chunks.add(task)
         task.add_done_callback(self._chunks.discard)
 
-    async def _run_chunk(self, chunk: Sequence[_Handed]) -> None:
+    async def _run_chunk(self, chunk: Sequence[_PendingItem]) -> None:
         rows: dict[str, Row] = {}
         error: BaseException | None = None
         try:

@@ -18,25 +18,25 @@ from openai_images.cluster.storage_names import claim_name, record_name
 
 
 @define
-class Taken:
+class LaterClaim:
     """The last `attempt` that counts, and its `rows` if it was created, or ended, after the plan."""
 
     attempt: int
     rows: list[JournalRow] = field(factory=list[JournalRow])
 
 
-def find_taken(storage: Storage, item: ItemSpec) -> Taken:
+def find_taken(storage: Storage, item: ItemSpec) -> LaterClaim:
     """Check the attempt known to the plan, and all later ones. Raises OSError."""
     attempt = item.attempt
-    taken = Taken(attempt, read_settled(storage, item.id, attempt, fetches=item.work.remote is not None))
+    taken = LaterClaim(attempt, read_settled(storage, item.id, attempt, fetches=item.work.remote is not None))
     while storage.exists(claim_name(item.id, attempt + 1)):
         attempt += 1
         rows = _read_attempt(storage, item.id, attempt)
         if not all(row["state"] in ("sent", "refused") for row in rows) or rows[-1]["state"] == "sent":
-            taken = Taken(attempt, rows)
+            taken = LaterClaim(attempt, rows)
     if not taken.rows:
-        return Taken(attempt)
-    return Taken(taken.attempt, [{**row, "key": item.key} for row in taken.rows])
+        return LaterClaim(attempt)
+    return LaterClaim(taken.attempt, [{**row, "key": item.key} for row in taken.rows])
 
 
 def _read_attempt(storage: Storage, id_: str, attempt: int) -> list[JournalRow]:

@@ -79,9 +79,3 @@ def parse_record(name: str) -> RecordName | None:
     """Parse the name of a claim or record; None for another name."""
     match = _ATTEMPT.fullmatch(name)
     return None if match is None else RecordName(match["id"], int(match["attempt"]), int(match["added"] or 0))
-
-
-def parse_attempt(name: str) -> tuple[str, int] | None:
-    """Return id and attempt of a claim or record; None for another name."""
-    parsed = parse_record(name)
-    return None if parsed is None else parsed[:2]

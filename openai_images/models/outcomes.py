@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from openai_images.models.results import ImageResult
 
 
-class _Described:
+class _OutcomeRepr:
     """The `repr` of both kinds of outcome."""
 
     __slots__ = ()
@@ -41,7 +41,7 @@ class _Described:
 
 
 @frozen(repr=False)
-class Succeeded(_Described):
+class Succeeded(_OutcomeRepr):
     """The images of one request; `index` is its position, from 0, `key` its name.
 
     Its `repr` shows the beginning of the prompt unless `show_prompt` is False (`ImagesClient(show_prompts=False)`).
@@ -63,7 +63,7 @@ class Succeeded(_Described):
 
 
 @frozen(repr=False)
-class Failed(_Described):
+class Failed(_OutcomeRepr):
     """The error of one request; `request` is None if its input was invalid.
 
     `error` is an `ImagesError`, or an OSError if the files of `into=` could not be written. The other fields are those

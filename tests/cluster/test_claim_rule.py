@@ -24,7 +24,7 @@ from openai_images.batch.run.run_state import WorkItem
 from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.job import ItemSpec
 from openai_images.cluster.status import Images, list_storage, make_ledger, read_attempts
-from openai_images.cluster.storage_names import item_ids, item_stem, parse_attempt, record_name
+from openai_images.cluster.storage_names import item_ids, item_stem, parse_record, record_name
 from openai_images.cluster.worker import find_taken
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult
@@ -204,7 +204,8 @@ class ClaimMachine(RuleBasedStateMachine):
     @invariant()
     def an_item_is_sent_at_most_once_for_each_claim(self) -> None:
         """And there is such a claim."""
-        claims = {parse_attempt(entry.name) for entry in self.storage.list("claims")}
+        found = [parse_record(entry.name) for entry in self.storage.list("claims")]
+        claims = {name[:2] for name in found if name is not None}
         for key, requests in self.sent.items():
             attempts = [(IDS[key], sent.attempt) for sent in requests]
             assert len(set(attempts)) == len(attempts)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import define, field
 
-from openai_images.batch.economy.economy_items import EconomyItems, ProviderRows
+from openai_images.batch.economy.economy_items import EconomyItems, EconomyObserver, ProviderRows
 from openai_images.batch.folder.image_files import Downloads, complete, discard
 from openai_images.batch.journal.ledger import SubmittedBatch
 from openai_images.batch.provider.input_file import custom_id_of
@@ -46,8 +46,6 @@ _LINES_AT_ONCE = 8
 _YIELD_INTERVAL = 0.005
 """Seconds of decoding after which other tasks run."""
 
-EndItem = Callable[[str, ImageResult | ImagesError], Awaitable[None]]
-
 
 @define
 class _Batch:
@@ -72,22 +70,21 @@ class _Batch:
 
 
 class Collector:
-    """Collects ended batches one after the other; `is_stopping` is checked between lines."""
+    """Collects ended batches one after the other; whether the run is being stopped is checked between lines."""
 
     def __init__(
         self,
         run: RunState,
         service: BatchService,
         items: EconomyItems,
-        end_item: EndItem,
-        is_stopping: Callable[[], bool],
+        observer: EconomyObserver,
     ) -> None:
         self._run = run
         self._service = service
         self._downloads = Downloads(run.root)
         self._items = items
-        self._end_item = end_item
-        self._is_stopping = is_stopping
+        self._end_item = observer.end_item
+        self._is_stopping = observer.is_stopping
         self._slots = asyncio.Semaphore(_LINES_AT_ONCE)
         self._rows = ProviderRows(run)
         self._known: tuple[int, frozenset[str]] = (0, frozenset())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from attrs import evolve, field, frozen
 
@@ -20,8 +21,9 @@ from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.journal.journal import decimal_text
 from openai_images.batch.journal.ledger import SubmittedBatch
 from openai_images.batch.run.item_runner import ItemRunner, stops_batch
+from openai_images.batch.run.item_store import OpenBatch
 from openai_images.batch.run.recorder import ItemRecorder
-from openai_images.batch.run.run_state import RunState, WorkItem
+from openai_images.batch.run.run_state import RunState, WorkItem, planned_work
 from openai_images.errors import ImagesError
 from openai_images.models.outcomes import CallObserver, Failed, Outcome, Succeeded
 from openai_images.models.requests import EditRequest, GenerateRequest
@@ -30,14 +32,33 @@ from openai_images.models.results import ImageResult
 
 @frozen
 class EconomySettings:
-    """The parts of a run in economy: `to_send` are keys of `items`; `work_of` returns the work of an item."""
+    """The parts of a run in economy: `to_send` are keys of `items`."""
 
     run: RunState
     options: BatchOptions
     items: Mapping[str, ResolvedItem] = field(repr=False)
     to_send: Sequence[str] = field(repr=False)
-    work_of: Callable[[ResolvedItem], WorkItem]
+    opened: OpenBatch = field(repr=False)
     make_thumbnails: Callable[[str], None]
+
+
+class EconomyObserver(Protocol):
+    """The run, as its submitter, watcher and collector see it."""
+
+    def on_start(self, key: str) -> None:
+        """Called before an item is sent."""
+
+    async def on_end(self, key: str, error: ImagesError | None) -> None:
+        """Called after an item ended with an error, or without one if it was not sent."""
+
+    async def end_item(self, key: str, answer: ImageResult | ImagesError) -> None:
+        """Record and emit the outcome of an item."""
+
+    async def wait_for(self, seconds: float, reason: str) -> None:
+        """Sleep, showing the reason. Raises if the run is stopped."""
+
+    def is_stopping(self) -> bool:
+        """Whether the run is being stopped."""
 
 
 class EconomyItems:
@@ -52,7 +73,8 @@ class EconomyItems:
     def work(self, key: str) -> WorkItem:
         """Return the work of an item."""
         if key not in self._work:
-            work = self._settings.work_of(self._settings.items.get(key) or self._removed(key))
+            item = self._settings.items.get(key) or self._removed(key)
+            work = planned_work(self._settings.opened, item, self._settings.options, can_send=False)
             self._work[key] = evolve(work, reservation=self._run.submitted.pop(key, None))
         return self._work[key]
 

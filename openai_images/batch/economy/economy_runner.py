@@ -95,9 +95,8 @@ class EconomyRun(Runner):
     async def _run_batches(self, service: BatchService) -> None:
         """Resume the batches of earlier runs, send the planned items, and collect all batches. Raises `ImagesError`."""
         submitter = Submitter(self._state, service, self._items, self)
-        is_stopping = self._stopping.is_set
-        watcher = Watcher(self._state, service, self._settings.options, self.wait_for, is_stopping)
-        collector = Collector(self._state, service, self._items, self._end_item, is_stopping)
+        watcher = Watcher(self._state, service, self._settings.options, self)
+        collector = Collector(self._state, service, self._items, self)
         options, batches = self._settings.options, self._state.ledger.batches
         for batch in list(batches.values()):
             for key in batch.keys:
@@ -151,9 +150,7 @@ class EconomyRun(Runner):
         if not self._sends:
             return
         try:
-            await submitter.submit(
-                is_budgeted=self._settings.options.budget is not None, is_stopping=self._stopping.is_set
-            )
+            await submitter.submit(is_budgeted=self._settings.options.budget is not None)
         except ImagesError as error:
             self._error = error
 
@@ -170,6 +167,10 @@ class EconomyRun(Runner):
                 failure = failure or error
         if failure is not None:
             raise failure
+
+    def is_stopping(self) -> bool:
+        """Return whether the run is being stopped."""
+        return self._stopping.is_set()
 
     async def wait_for(self, seconds: float, reason: str) -> None:
         """Sleep, showing the reason. Raises `_StoppedError`."""
@@ -195,11 +196,11 @@ class EconomyRun(Runner):
     async def on_end(self, key: str, error: ImagesError | None) -> None:
         """End an item with an error, or without one if it was not sent."""
         if error is not None:
-            await self._end_item(key, error)
+            await self.end_item(key, error)
         elif key in self._tickets:
             self._drop(self._tickets.pop(key))
 
-    async def _end_item(self, key: str, answer: ImageResult | ImagesError) -> None:
+    async def end_item(self, key: str, answer: ImageResult | ImagesError) -> None:
         """Record and emit the outcome of an item."""
         outcome = await self._items.end(key, answer)
         cost = None

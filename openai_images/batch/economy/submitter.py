@@ -12,12 +12,15 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
 
 from attrs import define, evolve, field
 
-from openai_images.batch.economy.economy_items import EconomyItems, ProviderRows, record_submitted
+from openai_images.batch.economy.economy_items import (
+    EconomyItems,
+    EconomyObserver,
+    ProviderRows,
+    record_submitted,
+)
 from openai_images.batch.journal.journal import error_fields
 from openai_images.batch.journal.journal_reader import JournalRow
 from openai_images.batch.journal.ledger import SubmittedBatch
@@ -61,24 +64,11 @@ class _Draft:
     work: list[WorkItem] = field(factory=list[WorkItem])
 
 
-class ItemObserver(Protocol):
-    """Is notified of items that are sent, and sleeps for a run."""
-
-    def on_start(self, key: str) -> None:
-        """Called before an item is sent."""
-
-    async def on_end(self, key: str, error: ImagesError | None) -> None:
-        """Called after an item ended with an error, or without one if it was not sent."""
-
-    async def wait_for(self, seconds: float, reason: str) -> None:
-        """Sleep, showing the reason."""
-
-
 class Submitter:
     """Sends items: `submit` what the budget allows, `resolve` a batch that may or may not exist."""
 
     def __init__(
-        self, run: RunState, service: BatchService, items: EconomyItems, observer: ItemObserver
+        self, run: RunState, service: BatchService, items: EconomyItems, observer: EconomyObserver
     ) -> None:
         self._run = run
         self._service = service
@@ -94,12 +84,12 @@ class Submitter:
         """The error with which the provider rejected a model's batch, whose items are left for another run."""
         return next(iter(self._refused.values()), None)
 
-    async def submit(self, *, is_budgeted: bool, is_stopping: Callable[[], bool]) -> None:
+    async def submit(self, *, is_budgeted: bool) -> None:
         """Send the items of the queue, as far as the budget allows. Raises `ImagesError` and OSError."""
         self.lacks_budget = False
         drafts: dict[Group, _Draft] = {}
         try:
-            while self.queue and not is_stopping():
+            while self.queue and not self._observer.is_stopping():
                 work = self._items.work(self.queue[0])
                 if is_budgeted and work.reservation is None:
                     reservation = self._run.budget.try_reserve(self._run.cost(work.item))
@@ -111,7 +101,7 @@ class Submitter:
                 self.queue.popleft()
                 await self._add(work, drafts)
             for group in list(drafts):
-                if not is_stopping():
+                if not self._observer.is_stopping():
                     await self._send(group, drafts.pop(group))
         finally:
             for draft in drafts.values():

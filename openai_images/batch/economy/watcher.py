@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from attrs import define, field
 
+from openai_images.batch.economy.economy_items import EconomyObserver
 from openai_images.batch.items.models import BatchOptions
 from openai_images.batch.journal.ledger import SubmittedBatch
 from openai_images.batch.provider.provider_batch import WINDOW, ProviderBatch, poll_delay
@@ -51,7 +52,7 @@ Collect = Callable[[SubmittedBatch, ProviderBatch, bool], Awaitable[bool]]
 
 
 @define
-class _Watched:
+class _WatchState:
     """The state of a watched batch; times are monotonic. `down_since` has the start of an outage for each operation."""
 
     first_look: float
@@ -70,17 +71,15 @@ class Watcher:
         run: RunState,
         service: BatchService,
         options: BatchOptions,
-        wait_for: Callable[[float, str], Awaitable[None]],
-        is_stopping: Callable[[], bool],
+        observer: EconomyObserver,
     ) -> None:
-        """`wait_for(seconds, reason)` sleeps, showing the reason, and raises if the run is stopped."""
         self._run = run
         self._service = service
         self._options = options
-        self._wait_for = wait_for
-        self._is_stopping = is_stopping
+        self._wait_for = observer.wait_for
+        self._is_stopping = observer.is_stopping
         self._timing = run.caller.timing
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, _WatchState] = {}
         self._taken_over = frozenset(run.ledger.batches)
         self.error: ImagesError | None = None
 
@@ -93,7 +92,7 @@ class Watcher:
     async def next_ended(self) -> tuple[SubmittedBatch, ProviderBatch] | None:
         """Poll the batches in turn until one has ended; None if there are none, or the run is stopped.
 
-        Raises as `wait_for` does.
+        Raises as `EconomyObserver.wait_for` does.
         """
         while batches := self.batches:
             for batch in batches:
@@ -167,9 +166,9 @@ class Watcher:
         watched.due = self._timing.monotonic() + poll_delay(age)
         return None
 
-    def _of(self, batch: SubmittedBatch) -> _Watched:
+    def _of(self, batch: SubmittedBatch) -> _WatchState:
         if batch.tag not in self._watched:
-            self._watched[batch.tag] = _Watched(first_look=self._timing.monotonic())
+            self._watched[batch.tag] = _WatchState(first_look=self._timing.monotonic())
         return self._watched[batch.tag]
 
     def _describe(self) -> str:

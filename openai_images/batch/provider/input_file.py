@@ -24,7 +24,6 @@ MAX_LINES: Final = 50_000
 MAX_BYTES: Final = 200_000_000
 """The provider's limits for one file (batch guide): 50,000 requests, 200 MB."""
 
-PATHS: Final = ("/images/generations", "/images/edits")
 _PREFIX: Final = "/v1"
 """The prefix of the endpoint in each line, independent of the base URL."""
 

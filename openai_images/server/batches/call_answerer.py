@@ -110,7 +110,7 @@ class CallAnswerer:
             raise RequestRejectedError(status_reply(plan.status))
 
 
-class Listed(Protocol):
+class ListItem(Protocol):
     """An item of a list."""
 
     @property
@@ -123,7 +123,7 @@ class Listed(Protocol):
         ...
 
 
-T = TypeVar("T", bound=Listed)
+T = TypeVar("T", bound=ListItem)
 
 
 def check_expiry(name: str, value: object) -> int:

@@ -1,4 +1,4 @@
-"""Draws the image file of a request in a small thread pool, and caches it.
+"""Draws the image file of a request in a small thread pool, and caches it by the values that determine it.
 
 Invariants: an image requested concurrently is drawn once, and a cancelled caller does not stop it for other callers;
 the cache is limited in bytes, and the least recently used image is removed first. A flat image, for tests, is made in
@@ -18,8 +18,10 @@ from functools import lru_cache, partial
 from random import Random
 from typing import Any, Final, Generic, TypeVar
 
+import attrs
 from PIL import Image, ImageChops, PngImagePlugin
 
+from openai_images.server.catalog import Animation
 from openai_images.server.paint.drawing import (
     STATEMENT,
     apply_curve,
@@ -30,11 +32,60 @@ from openai_images.server.paint.drawing import (
     write_caption,
 )
 from openai_images.server.paint.scenes import choose_palette, choose_scene, prompt_words
-from openai_images.server.paint.specs import CanvasSpec, ImageSpec, image_spec
 from openai_images.server.paint.variants import MARGIN, apply_edit, draw, encode_gif
 from openai_images.server.parameters import Parameters
 from openai_images.server.source_images import CheckedEdit
 from openai_images.server.state import Pictures
+
+
+@attrs.frozen(kw_only=True)
+class CanvasSpec:
+    """The values that determine a canvas; `sources` are the digests of source images."""
+
+    prompt: str
+    index: int
+    width: int
+    height: int
+    transparent: bool
+    sources: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class ImageSpec:
+    """The values that determine the bytes of a file; `progress` is 1 for the final image.
+
+    The canvas of an animation is larger than its frames, by `MARGIN`.
+    """
+
+    canvas: CanvasSpec
+    output_format: str
+    compression: int
+    quality: str
+    progress: float
+    animation: Animation | None = None
+
+
+def image_spec(parameters: Parameters, index: int, stage: int | None) -> ImageSpec:
+    """Return the specification of an image, or of a partial image of it."""
+    margin = 1 if parameters.animation is None else MARGIN
+    edit = parameters.edit
+    sources = () if edit is None else (*edit.images, edit.mask, edit.markup)
+    return ImageSpec(
+        canvas=CanvasSpec(
+            prompt=parameters.prompt,
+            index=index,
+            width=round(parameters.width * margin),
+            height=round(parameters.height * margin),
+            transparent=parameters.background == "transparent",
+            sources=tuple("" if image is None else image.digest for image in sources),
+        ),
+        output_format=parameters.output_format,
+        compression=parameters.compression,
+        quality=parameters.quality,
+        progress=1.0 if stage is None else (stage + 1) / (parameters.partials + 1),
+        animation=parameters.animation,
+    )
+
 
 # Scenes are drawn larger than requested for smooth edges, up to this many pixels: more would be slow.
 OVERSIZE: Final = 1.5
