@@ -132,6 +132,8 @@ class BodyReader:
         if not chunk:
             if self._response.connection is not None and self._transport is not None:
                 self._before_wait(self._transport, delay)
+            if self._closed is not None and self._closed.done():
+                self.end_wait()
             content, gathering = self._content, self._gathering
             if take is None or gathering is None or self._is_compressed or type(content) is not LightContent:
                 chunk = await content.read(nbytes)
