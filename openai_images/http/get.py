@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Final, NamedTuple
 
 import aiohttp
@@ -20,6 +21,7 @@ from openai_images.errors import (
     ResponseTooLargeError,
     annotate,
 )
+from openai_images.http.body_reader import BodyReader, OpenBodies
 from openai_images.http.retry import FAILURES, Translation, cause, describe, not_sent
 from openai_images.http.transport import Transport, connect_timeout
 from openai_images.models.options import Timeouts
@@ -71,13 +73,16 @@ async def get(url: str, headers: Mapping[str, str], transport: Transport, timeou
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytearray:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BYTES:
-            error = ResponseTooLargeError(f"the response has more than {MAX_BYTES:,} bytes; check base_url")
-            raise annotate(error, {"maybe_billed": False})
-    return body
+    document = bytearray()
+    with closing(BodyReader(response, OpenBodies())) as body:
+        while chunk := await body.read():
+            document += chunk
+            if len(document) > MAX_BYTES:
+                error = ResponseTooLargeError(
+                    f"the response has more than {MAX_BYTES:,} bytes; check base_url"
+                )
+                raise annotate(error, {"maybe_billed": False})
+    return document
 
 
 def _timed_out(timeouts: Timeouts) -> ImagesError:
