@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakSet, ref
@@ -131,6 +131,8 @@ class BodyReader:
         if not chunk:
             if self._response.connection is not None and self._transport is not None:
                 self._before_wait(self._transport, delay)
+            if self._closed is not None and self._closed.done():
+                self.end_wait()
             content, gathering = self._content, self._gathering
             if take is None or gathering is None or self._is_compressed or type(content) is not LightContent:
                 chunk = await content.read(nbytes)
@@ -212,45 +214,47 @@ class Bounds(NamedTuple):
 
 async def read_image(
     response: aiohttp.ClientResponse,
+    open_bodies: OpenBodies,
     sink: Sink,
     bounds: Bounds,
     drain: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Write the image to the sink; `drain` is awaited after each chunk. Raises `FetchError`."""
-    if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
-        raise FetchError("it is compressed, which was not requested", status=response.status)
-    if (response.content_length or 0) > bounds.nbytes:
-        raise _too_large(bounds)
-    start, is_image = b"", False
-    probe = ImageProbe()
-    while chunk := await _read_chunk(response, bounds.silence, probe.nbytes):
-        probe.feed(chunk)
-        if probe.nbytes > bounds.nbytes:
+    """Write the image to the sink and close the response; `drain` is awaited after each chunk. Raises `FetchError`."""
+    with closing(BodyReader(response, open_bodies)) as body:
+        if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+            raise FetchError("it is compressed, which was not requested", status=response.status)
+        if (response.content_length or 0) > bounds.nbytes:
             raise _too_large(bounds)
-        if not is_image:
-            start += chunk
-            if not _begins_image(start, response):
-                continue
-            chunk, start, is_image = start, b"", True
-        sink.write(chunk)
-        if drain is not None:
-            await drain()
+        start, is_image = b"", False
+        probe = ImageProbe()
+        while chunk := await _read_chunk(body, response.status, bounds.silence, probe.nbytes):
+            probe.feed(chunk)
+            if probe.nbytes > bounds.nbytes:
+                raise _too_large(bounds)
+            if not is_image:
+                start += chunk
+                if not _begins_image(start, response):
+                    continue
+                chunk, start, is_image = start, b"", True
+            sink.write(chunk)
+            if drain is not None:
+                await drain()
     if len(start) >= _HEAD:
         raise _not_an_image(response)
     if probe.flaw is not None:
         raise TransientFetchError(f"it ended after {probe.nbytes:,} bytes", status=response.status)
 
 
-async def _read_chunk(response: aiohttp.ClientResponse, silence: float, nbytes: int) -> bytes:
+async def _read_chunk(body: BodyReader, status: int, silence: float, nbytes: int) -> bytes:
     deadline = asyncio.timeout(silence)
     try:
         async with deadline:
-            return await response.content.read(READ_BYTES)
+            return await body.read()
     except FAILURES as error:
         with Translation():
             broken = f"the connection broke ({type(error).__name__})"
             reason = f"nothing came for {silence:g} s" if deadline.expired() else broken
-            raise TransientFetchError(f"{reason} after {nbytes:,} bytes", status=response.status) from None
+            raise TransientFetchError(f"{reason} after {nbytes:,} bytes", status=status) from None
 
 
 def _begins_image(start: bytes, response: aiohttp.ClientResponse) -> bool:

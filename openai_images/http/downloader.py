@@ -20,7 +20,7 @@ from yarl import URL
 from openai_images._version import __version__
 from openai_images.errors import ConfigurationError
 from openai_images.http.address_guard import AddressGuard, BlockedAddressError
-from openai_images.http.body_reader import SILENCE, Bounds, read_image
+from openai_images.http.body_reader import SILENCE, Bounds, OpenBodies, read_image
 from openai_images.http.endpoint import Endpoint
 from openai_images.http.retry import (
     FAILURES,
@@ -81,6 +81,7 @@ class ImageDownloader:
         self._base = f"{endpoint.base_url}/"
         self._api = _api_url(self._base)
         self._guard = AddressGuard(self._api, timing)
+        self._open_bodies = OpenBodies()
         self._ssl, self._proxy = transport.ssl, transport.proxy
         self._direct = transport.sessions.sibling(self._guard.session)
         self._proxied = transport.sessions.sibling(self._guard.proxied_session)
@@ -146,10 +147,8 @@ class ImageDownloader:
         try:
             async with deadline:
                 response = await self._follow_redirects(url)
-                try:
-                    await read_image(response, sink, Bounds(self.max_bytes, limits.idle or SILENCE), drain)
-                finally:
-                    response.close()
+                bounds = Bounds(self.max_bytes, limits.idle or SILENCE)
+                await read_image(response, self._open_bodies, sink, bounds, drain)
         except TimeoutError:
             with Translation():
                 if not deadline.expired():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Final, NamedTuple
 
 import aiohttp
@@ -77,13 +78,16 @@ async def get(url: str, headers: Mapping[str, str], transport: Transport, timeou
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytearray:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BYTES:
-            error = ResponseTooLargeError(f"the response has more than {MAX_BYTES:,} bytes; check base_url")
-            raise annotate(error, {"maybe_billed": False})
-    return body
+    document = bytearray()
+    with closing(BodyReader(response, OpenBodies())) as body:
+        while chunk := await body.read():
+            document += chunk
+            if len(document) > MAX_BYTES:
+                error = ResponseTooLargeError(
+                    f"the response has more than {MAX_BYTES:,} bytes; check base_url"
+                )
+                raise annotate(error, {"maybe_billed": False})
+    return document
 
 
 def _total_timeout(timeouts: Timeouts) -> ImagesError:

@@ -156,6 +156,9 @@ class _Pause:
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self._timer: asyncio.TimerHandle | None = None
+        with suppress(AttributeError, OSError, TypeError):
+            sock = transport.get_extra_info("socket")
+            self.slow = min(self.slow, sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 4)
 
     def until(self, nbytes: int, delay: float) -> None:  # noqa: ARG002
         with suppress(*_NO_FLOW_CONTROL):

@@ -1,5 +1,6 @@
 """Images behind URLs: fetched in a step of its own, with retries of its own, and never bought again."""
 
+import asyncio
 import base64
 import pickle
 from collections.abc import AsyncIterator
@@ -18,11 +19,12 @@ from openai_images import (
     RetryPolicy,
     Timeouts,
 )
+from openai_images.client.files import OutputFiles
 from openai_images.server import LocalImagesServer
 from tests.helpers.clients import KEY, PNG, PROMPT, FakeTime, client_of
 from tests.helpers.download_servers import away
-from tests.helpers.leaks import nothing_left, parts
-from tests.helpers.raw_server import CLOSE, RawServer, chunk, reply
+from tests.helpers.leaks import nothing_left, open_sockets, parts, until
+from tests.helpers.raw_server import CLOSE, STALL, Part, RawServer, chunk, chunked, reply
 
 MODEL = "gpt-image-2"
 PICTURE = reply(PNG, kind="image/png")
@@ -221,6 +223,32 @@ async def test_a_picture_that_drips_for_ever(tmp_path: Path) -> None:
         with pytest.raises(DownloadError, match=r"did not come within 0\.05 s .*after 2 attempts"):
             await client.download(away("/a.png"), into=tmp_path / "otter")
         assert server.connections == 2
+    assert parts(tmp_path) == []
+
+
+@pytest.mark.parametrize("is_writing", [True, False])
+async def test_a_malformed_chunk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, is_writing: bool
+) -> None:
+    """It breaks the download at once, also while a file is being written: aiohttp says nothing, or RuntimeError."""
+    gate, drain, before = asyncio.Event(), OutputFiles.flush_due, open_sockets()
+
+    async def flush_due(files: OutputFiles) -> None:
+        await drain(files)
+        gate.set()
+        if is_writing:
+            await until(lambda: len(open_sockets() - before) == 1)  # the server's own
+
+    monkeypatch.setattr(OutputFiles, "flush_due", flush_due)
+    script: list[Part] = [chunked(PNG[:30], kind="image/png"), gate, b"zz\r\n", STALL]
+    async with (
+        RawServer(script) as server,
+        client_of(server, timeouts=Timeouts(idle=10), retry=RetryPolicy(max_retries=0)) as client,
+    ):
+        with pytest.raises(
+            DownloadError, match=r"the connection broke \(ClientPayloadError\) after 30 bytes"
+        ):
+            await client.download(away("/a.png"), into=tmp_path / "otter")
     assert parts(tmp_path) == []
 
 

@@ -164,18 +164,23 @@ async def test_nothing_is_taken_after_the_wait(how: str) -> None:
     assert content._read_nowait(5000) == (b"onetwo" if how == "closed" else b"two")
 
 
-async def test_a_connection_that_was_lost_before_the_body_is_read() -> None:
+@pytest.mark.parametrize("when", ["before", "now"])
+async def test_a_lost_connection_is_a_broken_one(when: str) -> None:
     """What came is read, and then it is a broken connection, which aiohttp alone does not say of each."""
     content, protocol = body()
     feed(content, b"one")
-    protocol.connected = False
-    lost: Any = SimpleNamespace(protocol=SimpleNamespace(closed=None), transport=None)
-    response: Any = SimpleNamespace(content=content, headers={}, connection=lost, close=lambda: None)
+    closed = None if when == "before" else asyncio.get_running_loop().create_future()
+    transport = None if when == "before" else Transport()
+    connection = SimpleNamespace(protocol=SimpleNamespace(closed=closed), transport=transport)
+    response: Any = SimpleNamespace(content=content, headers={}, connection=connection, close=lambda: None)
     reader = BodyReader(response, OpenBodies())
-    for came in (b"one", b""):
-        with pytest.raises(aiohttp.ClientPayloadError):
-            await reader.read()
-        assert reader.buffered() == came
+    if closed is not None:
+        assert await reader.read() == b"one"
+        closed.set_result(None)
+    protocol.connected = False
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await reader.read()
+    assert reader.buffered() == (b"one" if when == "before" else b"")
 
 
 async def test_a_kept_connection_that_breaks_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:

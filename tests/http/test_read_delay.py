@@ -152,6 +152,28 @@ async def test_full_reads_are_followed_at_once(pauses: list[Any], monkeypatch: p
     assert pauses == []
 
 
+async def test_a_small_buffer_does_not_make_the_sender_wait() -> None:
+    """A read of a large part of it is followed at once, where reading would pause."""
+    near, far = socket.socketpair()
+    with near, far:
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        size = near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        paused: list[str] = []
+        transport = SimpleNamespace(
+            get_extra_info=lambda name: near if name == "socket" else None,
+            is_reading=lambda: True,
+            is_closing=lambda: False,
+            pause_reading=lambda: paused.append("pause"),
+            resume_reading=lambda: paused.append("resume"),
+        )
+        gathers = Gathering(transport)
+        gathers.begin(size // 3, LONG)
+        assert paused == []
+        gathers.begin(size // 5, LONG)
+        gathers.stop()
+        assert paused == ["pause", "resume"]
+
+
 @pytest.mark.parametrize("timer", ["idle", "total"])
 async def test_a_delay_lets_no_timer_run_out(timer: str) -> None:
     """It is half of what is left at most."""
