@@ -34,6 +34,7 @@ from openai_images import (
 from openai_images._util.heap import keep_freed
 from openai_images.cli.console import Console, plural
 from openai_images.cli.diagnostics import diagnostics_to, name_options
+from openai_images.cli.interrupts import endings_interrupt
 
 INTERRUPTED = 130
 
@@ -51,9 +52,9 @@ _SHARED_LIMIT = "The shared limit's address is --shared-limit, or OPENAI_IMAGES_
 def run_command(
     console: Console, command: Callable[[], Coroutine[Any, Any, int]], interrupted: Callable[[], ErrorReport]
 ) -> int:
-    """Run the command and return its exit code; `interrupted` reports a Ctrl-C."""
+    """Run the command and return its exit code; `interrupted` reports a Ctrl-C, SIGTERM or a closed terminal."""
     keep_freed(256 * 1024 * 1024)
-    with diagnostics_to(console):
+    with diagnostics_to(console), endings_interrupt():
         try:
             return asyncio.run(command())
         except KeyboardInterrupt:

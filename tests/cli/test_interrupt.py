@@ -54,6 +54,19 @@ def test_ctrl_c_keeps_the_partial_images_when_asked(server: Any, empty_folder: P
     assert json.loads(out)["error"]["maybe_billed"] is True
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_every_ending_says_what_it_cost(server: Any, empty_folder: Path, name: str) -> None:
+    """As `timeout`, a service manager or a closed terminal send it."""
+    server.always("stall_between_events")
+    with started("generate", "x", "-o", "o.png", "--partial-images", "3", "--json") as running:
+        wait_for(running.stderr, "partial image 1 of 3")
+        running.send_signal(getattr(signal, name))
+        out, err = running.communicate(timeout=20)
+    assert (running.returncode, list(empty_folder.iterdir())) == (130, [])
+    assert json.loads(out)["error"]["maybe_billed"] is True
+    assert "was sent and may be billed" in err
+
+
 def test_ctrl_c_with_a_stand_in_costs_nothing(empty_folder: Path) -> None:
     """There is no bill to look at."""
     with started("generate", "x", "--local", "--partial-images", "3", "--json") as running:
