@@ -80,12 +80,18 @@ class Call(ABC):
         """Add the call's info to a CancelledError that is about to close it."""
         annotate_cancellation(error, self.all_attempts)
 
+    def note_end(self, error: BaseException | None) -> None:
+        """Correct that info after `wait_closed`: a cancelled task may have just sent its request."""
+        if getattr(error, "maybe_billed", None) is False:
+            annotate_cancellation(error, self.all_attempts)
+
     async def fail(self, error: BaseException) -> None:
         """Close the call after this error, and wait for its cancelled tasks unless awaiting is impossible."""
         self.note(error)
         self.close()
         if not isinstance(error, GeneratorExit):  # a coroutine that is being closed must not await
             await self.wait_closed()
+            self.note_end(error)
 
     def require_result(self) -> ImageResult:
         """Return the result. Raises RuntimeError if there is none."""

@@ -66,6 +66,7 @@ class ImageStream:
         if not self._call.is_over:  # cancelled while the caller's code ran
             self._call.note(error)
         await self.aclose()
+        self._call.note_end(error)
 
     def __aiter__(self) -> Self:
         if self._iterated:

@@ -20,7 +20,8 @@ from openai_images._util.aio import call_in_loop, mark_cancelled
 from openai_images._util.attrs import safe_repr
 from openai_images.many.items import RunOptions, Send
 from openai_images.many.runner import Runner
-from openai_images.models.outcomes import Outcome, Progress
+from openai_images.models.image import is_remote
+from openai_images.models.outcomes import Outcome, Progress, Succeeded
 
 _log = logging.getLogger("openai_images")
 
@@ -34,7 +35,7 @@ class Outcomes:
     """The outcomes of many calls: a `Succeeded` or `Failed` for each request that was sent.
 
     Iterate it once, inside `async with`. To end early without losing paid images, call `stop()` and continue to
-    iterate. `break` cancels requests in flight, which may have been billed.
+    iterate. `break` cancels requests in flight, which may have been billed, and drops results that were not read.
     """
 
     def __init__(
@@ -116,6 +117,10 @@ class Outcomes:
             return
         if not run.task.done():
             await asyncio.wait([run.task])
+        if lost := sum(map(_is_only_here, run.scheduler.unread)):
+            _log.warning(
+                "outcomes were closed with %d unread results, which are lost although they are paid for", lost
+            )
         run.scheduler.clear()
         await run.close_requests()  # the task may have been cancelled before its first step
         if (failure := run.pop_error()) is not None:
@@ -178,3 +183,9 @@ class Outcomes:
         if not (self._raised or self._run.scheduler.is_closed):
             self._closed_early = True
             raise RuntimeError(_CLOSED)
+
+
+def _is_only_here(outcome: Outcome) -> bool:
+    """Whether an image of this outcome is neither in a file nor in another storage."""
+    images = outcome.result.images if isinstance(outcome, Succeeded) else ()
+    return any(image.path is None and (image.url is None or is_remote(image)) for image in images)

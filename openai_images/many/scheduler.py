@@ -79,6 +79,11 @@ class Scheduler:
         """Whether an outcome is ready for `take`."""
         return bool(self._ready)
 
+    @property
+    def unread(self) -> tuple[Outcome, ...]:
+        """The outcomes that were not taken."""
+        return (*self._ready, *self._out_of_order.values())
+
     def begin(self, now: float) -> None:
         """Start the clock."""
         self._meter.begin(now)

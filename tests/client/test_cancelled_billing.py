@@ -229,6 +229,24 @@ def _waiting(client: ImagesClient) -> int:
     return len(client._context.limiter.queue().waiters)
 
 
+async def test_requests_sent_while_they_are_cancelled(
+    server: LocalImagesServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request of several that is sent after the cancellation, but before its task ends, counts."""
+
+    async def is_open(_: object) -> bool:
+        call.cancel()
+        await asyncio.sleep(0)
+        return True
+
+    monkeypatch.setattr("openai_images.http.request_body.is_open", is_open)
+    async with client_of(server, model="gpt-image-2") as client:
+        call = asyncio.ensure_future(generate_several(client))
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await call
+    assert billed(caught.value)
+
+
 async def test_one_call_inside_another(server: LocalImagesServer) -> None:
     """A call that waits for its turn does not take back what the stream around it says."""
     server.always("stall_between_events")

@@ -339,6 +339,20 @@ async def test_a_cancelled_step_loses_nothing_inside_async_with() -> None:
     assert desk.cancelled == []
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_results_that_nobody_reads(caplog: pytest.LogCaptureFixture, *, ordered: bool) -> None:
+    """Images that are paid for and only in memory are not dropped without a word."""
+    desk = Desk()
+    async with outcomes_of(PROMPTS, desk, 4, ordered=ordered) as outcomes:
+        await settle()
+        desk.end(0, 2, 3)
+        assert told(await anext(outcomes)) == (0, "ok")
+        await settle()
+    assert caplog.messages == [
+        "outcomes were closed with 2 unread results, which are lost although they are paid for"
+    ]
+
+
 async def test_closed_is_closed() -> None:
     """After aclose, called twice, there is nothing more, and whoever waited is told so."""
     desk = Desk()

@@ -55,7 +55,7 @@ class _Batch:
     keys: dict[str, str]
     succeeded: set[str] = field(factory=set[str])
     errors: dict[str, ImagesError] = field(factory=dict[str, ImagesError])
-    """The errors of lines without images, which count if no other line has a result."""
+    """Of lines without images; they count if no other line has a result."""
     strange: int = 0
     """Lines that are unreadable, or belong to no request of this folder."""
     is_last: bool = False
@@ -133,7 +133,7 @@ class Collector:
         return Redaction(tuple({secret for key in keys for secret in self._items.secrets(key)}))
 
     async def _read_files(self, ended: ProviderBatch, batch: _Batch) -> None:
-        """Read both files. Raises `ImagesError` after the lines before the error are recorded."""
+        """Read both files. Raises `ImagesError` after the images before the error are recorded."""
         failure: ImagesError | None = None
         async with asyncio.TaskGroup() as group:
             try:
@@ -158,13 +158,16 @@ class Collector:
                 max_image_bytes=caller.max_image_bytes,
                 now=caller.timing.wall(),
             )
+            start = max(
+                before - 1, 0
+            )  # one byte earlier, as a range that begins at the end of a file is rejected
             try:
-                download = await self._service.open_file(file_id, before)
+                download = await self._service.open_file(file_id, start)
             except NotFoundError as error:
                 _log.warning("a file of the provider was not found, so its images are missing: %s", error)
                 batch.is_unread = True
                 return
-            batch.start = before if download.is_continued else 0
+            batch.start = start if download.is_continued else 0
             try:
                 if await self._read(download, reader, batch, group):
                     return
@@ -248,9 +251,8 @@ class Collector:
         return self._known[1]
 
     async def _record(self, key: str, answer: ImageResult | ImagesError, sinks: dict[Path, FileSink]) -> None:
-        loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._run.threads, _complete_images, answer, sinks)
-        await self._end(key, answer)
+        steps = asyncio.get_running_loop().run_in_executor(self._run.threads, _complete_images, answer, sinks)
+        await self._end(key, await steps)
 
     async def _end(self, key: str, answer: ImageResult | ImagesError) -> None:
         try:

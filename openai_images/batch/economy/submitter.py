@@ -137,11 +137,15 @@ class Submitter:
         batch.since = batch.since or best.created_at or self._run.caller.timing.wall()
         await self._rows.created(batch, best.id)
         for extra in found:
-            if extra is not best and not extra.is_ended:
+            if extra is not best and (extra.completed or not extra.is_ended):
                 await self._cancel_extra(best, extra)
         return True
 
     async def _cancel_extra(self, batch: ProviderBatch, extra: ProviderBatch) -> None:
+        if extra.is_ended:
+            msg = "the provider has batch %s twice; %s has run, too, and is billed; its files stay there for 30 days"
+            _log.warning(msg, batch.id, extra.id)
+            return
         _log.warning("the provider has batch %s twice; %s is cancelled", batch.id, extra.id)
         try:
             await self._service.cancel(extra.id)

@@ -319,6 +319,39 @@ async def test_images_over_the_limit_stay_at_the_provider(
         assert (ran.error, ran.summary.submitted, ran.summary.unknown) == (None, 0, 3)
 
 
+class Unended(web.Response):
+    """The whole body, and then the end of the connection in place of the last chunk."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send it."""
+        assert isinstance(self.body, bytes)
+        assert self._req is not None
+        assert self._req.transport is not None
+        await self.write(self.body)
+        await asyncio.sleep(0.05)
+        self._req.transport.close()
+
+
+async def test_a_download_that_breaks_after_its_last_byte(
+    client: ImagesClient, provider: BatchProvider, out: Path
+) -> None:
+    """It is resumed where there is still a byte: servers reject a range that begins at the end."""
+    left = [True]
+
+    def reading(request: web.Request) -> web.Response | None:
+        data = provider.files[request.match_info["id"]]
+        if left and left.pop():
+            response = Unended(body=data)
+            response.enable_chunked_encoding()
+            return response
+        start = int(request.headers.get("Range", "bytes=0-")[6:-1])
+        return status(416) if start >= len(data) else None
+
+    provider.reading = reading
+    ran = await run(client, many(3), out, economy=True)
+    assert (ran.error, ran.summary.done, provider.calls.count("content")) == (None, 3, 2)
+
+
 async def test_a_download_without_ranges_that_always_breaks(
     client: ImagesClient, provider: BatchProvider, out: Path
 ) -> None:

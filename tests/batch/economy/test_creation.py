@@ -199,6 +199,19 @@ async def test_two_batches_of_one_tag(
     assert "cancel" not in provider.calls
 
 
+async def test_two_batches_that_have_run(
+    client: ImagesClient, provider: BatchProvider, out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was paid twice is said."""
+    await run(client, many(3), out, economy=True)
+    forget_last_id(out)
+    provider.batches["batch_9"] = provider.batches["batch_0"] | {"id": "batch_9"}
+    ran = await run(client, many(3), out, economy=True)
+    assert ran.summary.done == 3
+    assert "the provider has batch batch_0 twice; batch_9 has run, too, and is billed" in caplog.text
+    assert "cancel" not in provider.calls
+
+
 @pytest.mark.parametrize("status", [409, 500])
 async def test_the_second_batch_cannot_be_cancelled(
     status: int, client: ImagesClient, provider: BatchProvider, out: Path
