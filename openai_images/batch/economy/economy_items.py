@@ -59,6 +59,7 @@ class EconomyObserver(Protocol):
 
     def is_stopping(self) -> bool:
         """Whether the run is being stopped."""
+        ...
 
 
 class EconomyItems:
