@@ -12,15 +12,24 @@ from urllib.request import Request, urlopen
 BUCKET = "shared-batches"
 
 # Both moto and the server below it send a `Server` header, which aiohttp refuses in Python's development mode.
+# Moto checks whether a name exists, then creates it, in a thread for each request: one at a time, or two could create it.
 _SERVE = """
-import sys
+import sys, threading
 from http.server import BaseHTTPRequestHandler
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import main
 
 def send_response(self, code, message=None):
     self.send_response_only(code, message)
 
+answer, lock = DomainDispatcherApplication.__call__, threading.Lock()
+
+def answer_alone(*args):
+    with lock:
+        return answer(*args)
+
 BaseHTTPRequestHandler.send_response = send_response
+DomainDispatcherApplication.__call__ = answer_alone
 main(["-H", "127.0.0.1", "-p", sys.argv[1]])
 """
 

@@ -25,12 +25,13 @@ from openai_images.server.faults.plan import (
     Frame,
     HangUp,
     HangUpKind,
+    ReleaseGate,
     Step,
     Text,
     WaitForRelease,
 )
 from openai_images.server.paint.painter import ImageCache
-from openai_images.server.state import ActiveRequest, ReleaseGate, ServerSettings
+from openai_images.server.state import ActiveRequest, ServerSettings
 
 SLICE: Final = 64 * 1024
 # With one-byte chunks, this many bytes of each frame are sent as separate TCP segments, and the rest share segments:

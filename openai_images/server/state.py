@@ -18,7 +18,7 @@ from openai_images.server.batches.batch import BatchPace
 from openai_images.server.catalog import ALL_FORMATS
 from openai_images.server.error_replies import common_headers, new_request_id
 from openai_images.server.faults import OK
-from openai_images.server.faults.plan import Fault, FaultPlan
+from openai_images.server.faults.plan import Fault, FaultPlan, ReleaseGate
 from openai_images.server.rate_limits import RetryAfter
 from openai_images.server.records import (
     AnsweredRequest,
@@ -170,18 +170,6 @@ class ActiveRequest:
     def headers(self) -> dict[str, str]:
         """Return the common headers of the response."""
         return common_headers(self.request_id, self.clock() - self.started)
-
-
-class ReleaseGate:
-    """Tasks that await `event` wait until the gate is opened; it closes again immediately."""
-
-    def __init__(self) -> None:
-        self.event = asyncio.Event()
-
-    def open(self) -> None:
-        """Release all tasks that wait now."""
-        self.event.set()
-        self.event = asyncio.Event()
 
 
 class ServerState:

@@ -14,6 +14,7 @@ import attrs
 
 from openai_images.server.faults import find_fault
 from openai_images.server.faults.batches import BatchFaultPlan
+from openai_images.server.faults.plan import ReleaseGate
 from openai_images.server.records import RecordedBatch
 
 _Attribute = attrs.Attribute
@@ -82,6 +83,7 @@ class ServerBatch:
     plan: BatchFaultPlan
     created_at: int
     expires_at: float
+    gate: ReleaseGate
     id: str = attrs.field(factory=lambda: f"batch_{uuid.uuid4().hex}")
     status: str = "validating"
     model: str | None = None
@@ -94,11 +96,15 @@ class ServerBatch:
     tokens: Counter[str] = attrs.field(factory=Counter[str])
     is_listed: bool = True
     interrupted: asyncio.Event = attrs.field(factory=asyncio.Event)
+    released: asyncio.Event = attrs.field(
+        default=attrs.Factory(lambda self: self.gate.event, takes_self=True)
+    )
+    """Set by the first `release()` since the present state was entered."""
     _times: dict[str, int] = attrs.field(factory=dict[str, int])
 
     def enter(self, status: str, now: float) -> None:
         """Change the state."""
-        self.status = status
+        self.status, self.released = status, self.gate.event
         self._times[f"{status}_at"] = int(now)
 
     def check_time(self, now: float) -> None:

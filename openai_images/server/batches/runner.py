@@ -73,6 +73,7 @@ class ServerBatchRunner:
     async def _run(self, batch: ServerBatch) -> None:
         if batch.plan.hold:
             await self._until(batch, self.state.gate.event.wait())
+            batch.released = self.state.gate.event
         await self._stay(batch)
         if batch.plan.error is not None and not batch.interrupted.is_set():
             self._fail(batch, [dict(batch.plan.error)])
@@ -145,6 +146,7 @@ class ServerBatchRunner:
         cancelled = batch.status == "cancelling"
         if cancelled and batch.plan.holds_cancel:
             await self.state.gate.event.wait()
+            batch.released = self.state.gate.event
         if not cancelled:
             batch.enter("finalizing", self.settings.now())
         await self._stay(batch, to_its_end=True)
@@ -240,7 +242,7 @@ class ServerBatchRunner:
         pace = self.settings.batch_pace
         if not pace.hold and not pace.seconds_per_state:
             return
-        waits = self.state.gate.event.wait() if pace.hold else self.settings.sleep(pace.seconds_per_state)
+        waits = batch.released.wait() if pace.hold else self.settings.sleep(pace.seconds_per_state)
         if to_its_end:
             await waits
         else:

@@ -114,6 +114,7 @@ class BatchesHandler:
             plan=fault.plan,
             created_at=int(now),
             expires_at=now + self.settings.batch_pace.window,
+            gate=self.state.gate,
         )
         reply = Reply(200, compact_json(batch.as_dict()))
         self._start(batch)

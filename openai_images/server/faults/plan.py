@@ -5,6 +5,7 @@ frozen value that rearranges these steps, changes the encoding or replaces the r
 Must not: encode or send bytes.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, Literal, TypeVar
 
@@ -193,3 +194,15 @@ def fault_with_argument(
 ) -> FaultType[P]:
     """Return a fault with an argument; it is required if `default` is None."""
     return FaultType(about, lambda text: make(argument(text)), default, takes_argument=True)
+
+
+class ReleaseGate:
+    """Tasks that await `event` wait until the gate is opened; it closes again immediately."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+
+    def open(self) -> None:
+        """Release all tasks that wait now."""
+        self.event.set()
+        self.event = asyncio.Event()
