@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 BUCKET = "shared-batches"
 
 # Both moto and the server below it send a `Server` header, which aiohttp refuses in Python's development mode.
-# Moto checks whether a name exists, then creates it, in a thread for each request: one at a time, or two could create it.
+# Moto checks whether a name exists, then creates it, each request in a thread: one at a time, or two could create it.
 _SERVE = """
 import sys, threading
 from http.server import BaseHTTPRequestHandler
