@@ -1,6 +1,7 @@
 """What every test shares: an environment free of the machine's settings, repeatable property tests."""
 
 import copyreg
+import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -35,6 +36,9 @@ MACHINE_SETTINGS = (
     "FORCE_COLOR",
     "NO_COLOR",
 )
+
+# In development mode asyncio logs what takes a tenth of a second: on a busy machine anything may.
+logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing "))
 
 # No deadline: a shared machine stalls, and speed has tests of its own.
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
