@@ -185,8 +185,9 @@ def _lost(damaged: Case, came: Outcome) -> list[str]:
         there += pictures_of_events(damaged.body)
     images = () if came.result is None else came.result.images
     here = {image.data for image in (*images, *came.kept, *came.damaged) if image.nbytes}
-    # A word such as "null" in the place of base64 is no loss.
-    there = [picture for picture in there if len(picture) >= 16 or flaw_of([picture]) != NO_IMAGE]
+    # A word such as "null" in the place of base64 is no loss, nor is anything that is no image beside a URL.
+    least = 16 if all(image.nbytes for image in images) else math.inf
+    there = [picture for picture in there if len(picture) >= least or flaw_of([picture]) != NO_IMAGE]
     lost = sum(picture not in here for picture in there)
     return [f"{lost} of {len(there)} images were lost"] if lost else []
 

@@ -67,7 +67,8 @@ TOO_LARGE = (
     f"the response's JSON has over {MAX_VALUES:,} values or is nested more than {MAX_DEPTH} levels deep"
 )
 _SPACE = re.compile(r"[ \t\r\n]*")
-_UNFINISHED_WORD = re.compile(r"[\w.+-]*\s*")
+_UNFINISHED_WORD = re.compile(r"[\w.+-]{0,10000}+\s*+")
+"""Longer ones are no JSON; possessive, as megabytes of other text would be walked back through."""
 
 
 class JSONUnescaper:

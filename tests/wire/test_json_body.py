@@ -132,6 +132,14 @@ def test_cut_after_every_byte() -> None:
         assert read.kinds == ""
 
 
+@pytest.mark.parametrize(
+    ("word", "kind"), [("tru", errors.StreamInterruptedError), ("64_json" * 500_000, errors.DecodeError)]
+)
+def test_a_word_that_is_cut(word: str, kind: type) -> None:
+    """More could come behind the start of a word, but no word of JSON has megabytes."""
+    assert type(reading(JSON)([b'{"created":1,"data":[{"b64_json":', word.encode()]).error) is kind
+
+
 @pytest.mark.parametrize("size", [1, 100, 5000, 100_000])
 def test_a_broken_picture_that_is_cut_is_cut(size: int) -> None:
     """Whether the decoder had come to what is no base64 in it depends on the pieces; that more was due does not."""
