@@ -134,7 +134,11 @@ class Studio:
 
     async def _get_record(self, request: web.Request) -> web.Response:
         record = self._history.get(request.match_info["id"])
-        return web.json_response(record) if record is not None else web.json_response({}, status=404)
+        if record is None:
+            return web.json_response({}, status=404)
+        if record["status"] == "running":
+            record = record | {"wait_reason": self._client._calls.context.limiter.wait_reason}  # noqa: SLF001
+        return web.json_response(record)
 
     async def _check(self, request: web.Request) -> web.Response:
         try:

@@ -225,6 +225,7 @@ async function generate() {
   count(1);
   select(id);
   reveal();
+  watch(record);
   let failure = null;
   try {
     for await (const image of streamImages("/api/generate", form)) {
@@ -268,6 +269,19 @@ function load(src) {
   return make("img", { src }).decode().catch(() => {});
 }
 
+/** Until an image comes, ask the studio why requests wait. */
+function watch(record) {
+  setTimeout(async () => {
+    if (records.get(record.id) !== record || previews.get(record.id)?.length) return;
+    const { wait_reason: reason } = await api(`/api/history/${record.id}`).catch(() => ({}));
+    if (reason !== record.wait_reason) {
+      record.wait_reason = reason;
+      update(record.id);
+    }
+    watch(record);
+  }, 3000);
+}
+
 /** Poll a generation that another page, or this page before a reload, has started. */
 function follow(id) {
   setTimeout(async () => {
@@ -309,6 +323,8 @@ function select(id) {
 }
 
 const statusText = (record) => ({ done: "", running: "Generating…", failed: "Failed", cancelled: "Cancelled", unknown: "Unknown" })[record.status] ?? record.status;
+
+const progressText = (record) => (record.wait_reason && !previews.get(record.id)?.length ? `Waiting: ${record.wait_reason}.` : statusText(record));
 
 function tiles(record) {
   const live = previews.get(record.id) ?? [];
@@ -391,7 +407,7 @@ function showStage() {
     return;
   }
   const text = trouble(record);
-  const status = make("p", { className: "soft", textContent: statusText(record), attributes: { role: "status" } });
+  const status = make("p", { className: "soft", textContent: progressText(record), attributes: { role: "status" } });
   const shown = tiles(record);
   const parts = [shown.length ? make("div", { className: `images ${shown.length === 4 ? "four" : ""}` }, ...shown) : "",
     text ? make("p", { className: "error", textContent: text, attributes: { role: "alert" } }) : "",

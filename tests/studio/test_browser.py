@@ -142,6 +142,18 @@ async def test_an_error_says_what_and_whether_it_costs(
     await expect(alert).to_contain_text("it may be billed although no image came")
 
 
+async def test_a_wait_for_a_rate_limit(page: Page, address: str, upstream: LocalImagesServer) -> None:
+    """The page says why nothing comes, and until when."""
+    upstream.script("rate_limited:60")
+    await open_studio(page, address)
+    await page.fill("#prompt", "an otter")
+    await page.get_by_role("button", name="Generate").click()
+    status = page.locator("#stage [role=status]")
+    await expect(status).to_contain_text("Waiting: rate limited by the server, until")
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator("#stage [role=alert]")).to_contain_text("Cancelled")
+
+
 async def test_cancel(page: Page, address: str, upstream: LocalImagesServer) -> None:
     """It closes the call and says that it may be billed."""
     upstream.script("stall_between_events")
