@@ -132,7 +132,8 @@ class Pacer:
             # Servers count a request on arrival or on responding: in both cases at least this is left.
             left = max(0.0, limit.remaining - self._open[kind])
             rate = self._advertised_rate(permit, kind, limit)
-            level = self._advertised[kind].level(now) if kind in self._advertised else left
+            unused = limit.limit - self._open[kind] - permit.charged[kind]  # without use by other processes
+            level = self._advertised[kind].level(now) if kind in self._advertised else unused
             # Only a value below the expected level at both times shows use by another process under the same limit.
             expected = min(permit.held.get(kind, limit.limit), level)
             level = max(left, min(level, level - expected + limit.remaining))

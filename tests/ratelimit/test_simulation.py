@@ -162,3 +162,17 @@ def test_advertised_limit_is_never_slower_than_none(limit: int, enforced: object
     ).run(lambda now: Pacer(Limits(), now))
     unstated = Simulation(silent).run(lambda now: Pacer(Limits(), now))
     assert stated.seconds <= unstated.seconds * 1.05
+
+
+def test_stated_limit_is_used_to_its_last_image() -> None:
+    """Requests in flight at the first response are charged once, whether it counts them already or not."""
+
+    def advertised(used: float) -> dict[str, AdvertisedLimit]:
+        return {"requests": AdvertisedLimit(300, 300 - used, 5.0)}
+
+    case = Case(
+        lambda: WindowLimit(300, 60), requests=300, latency=0.2, concurrency=64, advertised=advertised
+    )
+    ratio, figures = run(case)
+    assert ratio <= 1.25
+    assert figures.rejected == 0
