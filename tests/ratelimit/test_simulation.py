@@ -60,7 +60,7 @@ def allowed(name: str) -> float:
     rate, burst, hint, *_ = name.split("-")
     if hint == "exact" or float(burst) > float(rate):
         return 1.12 if float(rate) < 50 else 1.35
-    return 1.45 if float(rate) < 50 else 1.8
+    return 1.4 if float(rate) < 50 else 1.6
 
 
 @pytest.mark.parametrize("name", CASES)
