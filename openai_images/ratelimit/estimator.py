@@ -15,9 +15,10 @@ from typing import NamedTuple
 from openai_images.ratelimit.token_bucket import TokenBucket
 
 _MAX_WAIT, _MIN_SPAN = 60.0, 0.005  # seconds between requests: more is a pause, less is noise
-_MIN_PROOF, _RECENT_REQUESTS = 0.1, 64  # seconds, as requests differ in their time to the server
+_MIN_PROOF, _RECENT_REQUESTS = 0.25, 64  # seconds, as requests differ in their time to the server
 _KEPT = 0.5  # factor of earlier counts at each rejection
 _ROUNDED = 0.5  # seconds that a wait of whole seconds is too long on average
+_FIRST_ROUNDED = 0.7  # the same for the first wait, as a rate that is too low costs more
 _FIRST_DOUBLING, _DOUBLINGS_PER_WAIT = 0.2, 8  # seconds of the fastest growth, and its share of a wait
 _SLOWER = 16.0  # factor of a rejection that growth explains
 _LONGEST, _LONGEST_REQUESTS = 45.0, 30  # seconds or requests, the longer: then a rate that held doubles
@@ -67,7 +68,7 @@ def learn(rejection: Rejection, accepted: float, last: Estimate | None) -> Estim
     fastest = max(_FIRST_DOUBLING, min(wait, _MAX_WAIT) / _DOUBLINGS_PER_WAIT)
     if last is None:
         span = sent.sent_at - rejection.recent[0].sent_at
-        measured = max(accepted, images) / max(span + wait, _MIN_SPAN)
+        measured = max(accepted, images) / max(span + wait - _FIRST_ROUNDED * rounded, _MIN_SPAN)
         rate = max(min(measured, images / shortest), images / _MAX_WAIT)
         capacity = max(1.0, images, accepted - rate * span)
         level = capacity if shortest * measured > 1.05 * images else images
@@ -146,10 +147,14 @@ class RateEstimator:
         if sent.period == self._period:
             pace = 0.0 if self._bucket is None else self._bucket.rate
             self._rejection = Rejection(sent, seconds, pace, tuple(self._recent))
-            self._accepted, self._before = self._late + sent.before, self._estimate
-            self._late = self._images - sent.before - sent.images
+            # Requests of one moment arrive in any order: the others of it count as sent before this one.
+            self._moment = sent.sent_at + _MIN_SPAN
+            others = (other for other in self._recent if other.before > sent.before)
+            before = sent.before + sum(other.images for other in others if other.sent_at <= self._moment)
+            self._accepted, self._before = self._late + before, self._estimate
+            self._late = self._images - before - sent.images
             self._start(resume_at)
-        elif sent.period == self._period - 1 and sent.before >= self._rejection.sent.before:
+        elif sent.period == self._period - 1 and sent.sent_at > self._moment:
             self._late -= sent.images
             return
         elif sent.period == self._period - 1 and not self._requests:

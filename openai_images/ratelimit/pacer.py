@@ -8,7 +8,7 @@ spans than they advertise. Must not: wait, or decide who is next.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from openai_images.models.options import Limits
 from openai_images.ratelimit.estimator import RateEstimator, SentRequest
@@ -16,6 +16,12 @@ from openai_images.ratelimit.token_bucket import TokenBucket
 from openai_images.wire.headers import AdvertisedLimit
 
 _BURST = 4  # requests, of a configured limit: servers differ in how uneven a use they accept
+LIMIT_NAMES = {
+    "told": "the configured {kind}_per_minute of {rate:.3g}",
+    "advertised": "the server's limit of {rate:.3g} {kind} a minute",
+    "estimated": "an estimated limit of {rate:.3g} images a minute",
+    "spacing": "no limit is known yet",
+}
 
 
 class Permit:
@@ -55,26 +61,23 @@ class Pacer:
 
     def delay(self, images: int, now: float, *, only_configured: bool = False) -> float:
         """Return the seconds until a request for `images` may be sent, by pauses and all (or configured) limits."""
-        pause, charge = self.pause_left(now), self._charge(images)
-        now += pause
-        delays = [bucket.delay(charge[kind], now) for kind, bucket in self._configured.items()]
-        if not only_configured:
-            delays += [bucket.delay(charge[kind], now) for kind, bucket in self._advertised.items()]
-            delays.append(self._estimator.delay(images, now))
+        pause = self.pause_left(now)
+        limits = self._limits(images, now + pause)
+        delays = (seconds for seconds, source, *_ in limits if source == "told" or not only_configured)
         return pause + max(delays, default=0.0)
 
     def binding_limit(self, now: float) -> str:
         """Describe the limit with the longest delay for one image."""
-        rate, charge = self._estimator.rate, self._charge(1)
-        estimate = "no limit" if rate is None else f"an estimated limit of {rate * 60:.3g} images a minute"
-        delays = [(self._estimator.delay(1, now), estimate)]
-        for kind, bucket in self._configured.items():
-            name = f"the configured {kind}_per_minute of {bucket.rate * 60:.3g}"
-            delays.append((bucket.delay(charge[kind], now), name))
-        for kind, bucket in self._advertised.items():
-            name = f"the server's limit of {bucket.rate * 60:.3g} {kind} a minute"
-            delays.append((bucket.delay(charge[kind], now), name))
-        return max(delays)[1]
+        _, source, kind, rate = max(self._limits(1, now))
+        return LIMIT_NAMES[source].format(kind=kind, rate=rate * 60)
+
+    def _limits(self, images: int, now: float) -> Iterator[tuple[float, str, str, float]]:
+        """Yield of each limit the seconds until it allows a request, its name (source and kind) and its rate."""
+        charge, rate = self._charge(images), self._estimator.rate
+        yield self._estimator.delay(images, now), "spacing" if rate is None else "estimated", "", rate or 0.0
+        for source, buckets in (("told", self._configured), ("advertised", self._advertised)):
+            for kind, bucket in buckets.items():
+                yield bucket.delay(charge[kind], now), source, kind, bucket.rate
 
     def acquire(self, images: int, now: float) -> Permit:
         """Charge a request that is sent now."""
@@ -129,7 +132,8 @@ class Pacer:
             # Servers count a request on arrival or on responding: in both cases at least this is left.
             left = max(0.0, limit.remaining - self._open[kind])
             rate = self._advertised_rate(permit, kind, limit)
-            level = self._advertised[kind].level(now) if kind in self._advertised else left
+            unused = limit.limit - self._open[kind] - permit.charged[kind]  # without use by other processes
+            level = self._advertised[kind].level(now) if kind in self._advertised else unused
             # Only a value below the expected level at both times shows use by another process under the same limit.
             expected = min(permit.held.get(kind, limit.limit), level)
             level = max(left, min(level, level - expected + limit.remaining))

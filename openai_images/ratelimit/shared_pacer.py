@@ -17,7 +17,7 @@ from attrs import define, field
 
 from openai_images.models.options import Limits
 from openai_images.ratelimit.estimator import Estimate, Rejection, SentRequest, learn
-from openai_images.ratelimit.pacer import Pacer, Permit
+from openai_images.ratelimit.pacer import LIMIT_NAMES, Pacer, Permit
 from openai_images.wire.headers import AdvertisedLimit
 
 _MAX_REPORTS = 1000
@@ -25,12 +25,6 @@ _MAX_REPORTS = 1000
 _RECENT_REQUESTS = 64
 _CATCH_UP = 0.06
 """Seconds of a configured limit that may be used later, by processes that were late to use their places."""
-_NAMES = {
-    "told": "the configured {kind}_per_minute of {rate:.3g}",
-    "advertised": "the server's limit of {rate:.3g} {kind} a minute",
-    "estimated": "an estimated limit of {rate:.3g} images a minute",
-    "spacing": "no limit is known yet",
-}
 _OTHERS = "requests of other clients under the shared limit"
 
 
@@ -131,8 +125,9 @@ class SharedPacer(Pacer):
             self._learn(lesson, sent.reports[index], now)
         if (place := answer.get("place")) is None:
             return None
-        kind = (place.get("reason") or "").rpartition(" ")
-        self._reason = _NAMES.get(kind[0], _OTHERS).format(kind=kind[2], rate=60 * place.get("rate", 0.0))
+        source, _, kind = (place.get("reason") or "").rpartition(" ")
+        rate = 60 * place.get("rate", 0.0)
+        self._reason = LIMIT_NAMES.get(source, _OTHERS).format(kind=kind, rate=rate)
         self._next_at = now + place["delay"]
         request = SentRequest(self._next_at, place["charge"]["images"], place["period"], place["before"])
         permit = SharedPermit(request, dict(place["charge"]), dict(place["held"]))

@@ -52,11 +52,15 @@ CASES = dict(buckets())
 
 
 def allowed(name: str) -> float:
-    """The multiple of the ideal: whole seconds cost most where they are long beside what the limit gives."""
+    """The multiple of the ideal: whole seconds cost most where they are long beside what the limit gives.
+
+    With a burst of one, whole seconds and 150 images, none is below 1.19 for all rates from 1 to 50 a second, 1.07 up
+    to 17 and 1.02 up to 5 (`docs/architecture.md`): one 429 costs 33 % at 50 a second, 10 % at 16.7.
+    """
     rate, burst, hint, *_ = name.split("-")
     if hint == "exact" or float(burst) > float(rate):
         return 1.12 if float(rate) < 50 else 1.35
-    return 1.45 if float(rate) < 50 else 1.8
+    return 1.4 if float(rate) < 50 else 1.6
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -65,6 +69,15 @@ def test_limit_is_used_up_and_hardly_run_into(name: str) -> None:
     ratio, figures = run(CASES[name])
     assert ratio <= allowed(name)
     assert figures.rejected <= CASES[name].requests / 4
+
+
+@pytest.mark.parametrize("rate", [3, 8])
+def test_requests_of_one_moment_arrive_in_any_order(rate: float) -> None:
+    """Two of the first four are accepted, whichever: then the burst is two, and a whole second is a short wait."""
+    case = Case(lambda: BucketLimit(rate, 2), latency=0.2, concurrency=200, hint="seconds")
+    ratio, figures = run(case)
+    assert ratio <= 1.35
+    assert figures.rejected <= 15
 
 
 def test_limit_is_nearly_ideal_on_the_whole() -> None:
@@ -149,3 +162,17 @@ def test_advertised_limit_is_never_slower_than_none(limit: int, enforced: object
     ).run(lambda now: Pacer(Limits(), now))
     unstated = Simulation(silent).run(lambda now: Pacer(Limits(), now))
     assert stated.seconds <= unstated.seconds * 1.05
+
+
+def test_stated_limit_is_used_to_its_last_image() -> None:
+    """Requests in flight at the first response are charged once, whether it counts them already or not."""
+
+    def advertised(used: float) -> dict[str, AdvertisedLimit]:
+        return {"requests": AdvertisedLimit(300, 300 - used, 5.0)}
+
+    case = Case(
+        lambda: WindowLimit(300, 60), requests=300, latency=0.2, concurrency=64, advertised=advertised
+    )
+    ratio, figures = run(case)
+    assert ratio <= 1.25
+    assert figures.rejected == 0
