@@ -18,6 +18,7 @@ from openai_images._util.json import decoded, is_list, is_object
 _NOTHING, _EMPTY = NO_MESSAGES = ("no reason was given", "nothing more was said")
 
 _MOST_OBJECTS, _DEEPEST, _MOST_FIELDS, _MOST_ITEMS = 200, 12, 100, 20
+_MOST_FIELDS_IN_ALL = 1000  # a level that exceeds it is read, and the levels below are not
 _LONGEST_WORDS, _LONGEST_JSON, _MOST_STARTS = 4 * 1024, 256 * 1024, 5  # of JSON in a text
 _LONGEST_KEY = 200  # characters of a key that are searched
 
@@ -160,13 +161,14 @@ def read_error(doc: object) -> ErrorDetails:
 def _error_objects(doc: object) -> Iterator[_ErrorObject]:
     """Yield the objects of a document, level by level, and the messages of its lists of errors."""
     level = [_ErrorObject(_fields(doc), 0, is_error=True)] if is_object(doc) else []
-    remaining = _MOST_OBJECTS
+    objects, fields = _MOST_OBJECTS, _MOST_FIELDS_IN_ALL
     for depth in range(1, _DEEPEST + 1):
         yield from level
-        remaining -= len(level)
-        if remaining <= 0:
+        objects -= len(level)
+        fields -= sum(len(item.fields) for item in level)
+        if objects <= 0 or fields <= 0:
             return
-        level = list(islice((inner for item in level for inner in _inner_objects(item, depth)), remaining))
+        level = list(islice((inner for item in level for inner in _inner_objects(item, depth)), objects))
 
 
 def _inner_objects(parent: _ErrorObject, depth: int) -> Iterator[_ErrorObject]:
