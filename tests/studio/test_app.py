@@ -1,6 +1,7 @@
 """The studio over real sockets: who is let in, and what becomes of a generation."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from hashlib import sha256
@@ -48,7 +49,7 @@ class Browser:
         return records
 
 
-def order(number: int = 1, value: Any = CUSTOM, **files: bytes) -> aiohttp.FormData:
+def order(number: int = 1, value: Any = CUSTOM, **files: bytes | io.BytesIO) -> aiohttp.FormData:
     """The form of a generation."""
     form = aiohttp.FormData(default_to_multipart=True)
     form.add_field("id", ID.format(number))
@@ -320,7 +321,7 @@ def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("small_limit")
 async def test_a_form_that_is_too_large(browser: Browser, upstream: LocalImagesServer) -> None:
     """It is refused like others, with the reason."""
-    _, text = await browser.post("/api/generate", order(image=bytes(1_000_000), mask=bytes(1_000_000)))
+    _, text = await browser.post("/api/generate", order(image=io.BytesIO(bytes(2_000_000))))
     assert "more than 1 MB together" in text
     assert upstream.posts == 0
 
