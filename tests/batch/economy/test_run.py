@@ -142,18 +142,23 @@ def _without_file(provider: BatchProvider) -> Callable[[dict[str, Any], str], No
     return ended
 
 
+async def stop_at_the_provider(batch: Batch, provider: BatchProvider) -> None:
+    """Stop the batch as soon as it has looked for what it sent."""
+    waiting = asyncio.ensure_future(anext(batch))
+    while "retrieve" not in provider.calls:
+        await asyncio.sleep(0.01)
+    batch.stop()
+    with pytest.raises(StopAsyncIteration):
+        await waiting
+
+
 async def test_stopping_leaves_it_at_the_provider(
     client: ImagesClient, provider: BatchProvider, out: Path
 ) -> None:
     """Another run collects it, and a run without economy sends nothing of it."""
     provider.looks = 10**9
     async with Batch(client, many(4), out, options=BatchOptions(economy=True)) as batch:
-        waiting = asyncio.ensure_future(anext(batch))
-        while "retrieve" not in provider.calls:
-            await asyncio.sleep(0.01)
-        batch.stop()
-        with pytest.raises(StopAsyncIteration):
-            await waiting
+        await stop_at_the_provider(batch, provider)
     summary = batch.summary
     assert (summary.submitted, summary.unknown, summary.not_started, summary.reason) == (4, 0, 0, "stopped")
     plain = await run(client, many(4), out)
@@ -183,12 +188,7 @@ async def test_cancel_collects_what_is_there(
     """Nothing new is sent."""
     provider.looks = 10**9
     async with Batch(client, many(4), out, options=BatchOptions(economy=True)) as batch:
-        waiting = asyncio.ensure_future(anext(batch))
-        while "retrieve" not in provider.calls:
-            await asyncio.sleep(0.01)
-        batch.stop()
-        with pytest.raises(StopAsyncIteration):
-            await waiting
+        await stop_at_the_provider(batch, provider)
     provider.looks = 1
     provider.answer = lambda line: (
         answer(line) if line["body"]["prompt"] == "otter number 2" else unanswered(line, "batch_cancelled")
@@ -318,12 +318,7 @@ async def test_a_budget_of_a_run_that_goes_on(
     items, options = many(10, size="auto", quality="auto"), {"economy": True, "budget": Decimal(1)}
     provider.looks = 10**9
     async with Batch(client, items, out, options=BatchOptions(**options)) as batch:
-        waiting = asyncio.ensure_future(anext(batch))
-        while "retrieve" not in provider.calls:
-            await asyncio.sleep(0.01)
-        batch.stop()
-        with pytest.raises(StopAsyncIteration):
-            await waiting
+        await stop_at_the_provider(batch, provider)
     assert 0 < batch.summary.submitted < 10
     await run(client, items, out, budget=Decimal(1))  # nothing fits while they are at the provider
     assert provider.calls.count("create") == 1
@@ -336,12 +331,7 @@ async def test_items_that_left_the_input(client: ImagesClient, provider: BatchPr
     """They are paid for, so they are collected."""
     provider.looks = 10**9
     async with Batch(client, many(3), out, options=BatchOptions(economy=True)) as batch:
-        waiting = asyncio.ensure_future(anext(batch))
-        while "retrieve" not in provider.calls:
-            await asyncio.sleep(0.01)
-        batch.stop()
-        with pytest.raises(StopAsyncIteration):
-            await waiting
+        await stop_at_the_provider(batch, provider)
     provider.looks = 1
     ran = await run(client, many(2), out, economy=True)
     assert ran.done == ["00001", "00002", "00003"]
