@@ -10,7 +10,6 @@ if find_spec("PIL") is None:
     _MESSAGE = "the local images server needs Pillow: pip install 'openai-images[server]'"
     raise ModuleNotFoundError(_MESSAGE, name="PIL")
 
-from openai_images.server.batches.batch import BatchPace
 from openai_images.server.faults import FAULTS
 from openai_images.server.records import (
     AnsweredRequest,
@@ -21,6 +20,7 @@ from openai_images.server.records import (
     RecordedRequest,
 )
 from openai_images.server.server import LocalImagesServer
+from openai_images.server.settings import BatchPace
 
 __all__ = [
     "FAULTS",

@@ -31,7 +31,8 @@ from openai_images.server.faults.plan import (
     WaitForRelease,
 )
 from openai_images.server.paint.painter import ImageCache
-from openai_images.server.state import ActiveRequest, ServerSettings
+from openai_images.server.settings import ServerSettings
+from openai_images.server.state import ActiveRequest
 
 SLICE: Final = 64 * 1024
 # With one-byte chunks, this many bytes of each frame are sent as separate TCP segments, and the rest share segments:

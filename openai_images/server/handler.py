@@ -33,8 +33,9 @@ from openai_images.server.parameters import (
 from openai_images.server.rate_limits import RateLimits
 from openai_images.server.records import RecordedRequest
 from openai_images.server.references import ReferenceReader
+from openai_images.server.settings import ServerSettings
 from openai_images.server.source_images import UploadedImages
-from openai_images.server.state import ActiveRequest, ServerSettings, ServerState
+from openai_images.server.state import ActiveRequest, ServerState
 from openai_images.server.uploads import Form, FormReader
 
 

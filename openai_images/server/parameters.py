@@ -23,6 +23,7 @@ from openai_images.server.error_replies import (
     invalid_value,
     wrong_type,
 )
+from openai_images.server.settings import Links, ServerSettings
 from openai_images.server.source_images import (
     CheckedEdit,
     ImageInfo,
@@ -30,7 +31,6 @@ from openai_images.server.source_images import (
     UploadedImages,
     check_edit,
 )
-from openai_images.server.state import Links, ServerSettings
 
 MODERATED_PHRASE: Final = "trigger moderation"
 

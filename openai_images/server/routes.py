@@ -25,13 +25,9 @@ from openai_images.server.faults.plan import Fault
 from openai_images.server.faults.queues import FaultQueue
 from openai_images.server.handler import ImagesHandler
 from openai_images.server.records import AnsweredRequest, RecordedDownload
+from openai_images.server.settings import ServerSettings, is_loopback
 from openai_images.server.start_page import add_start_page, answered_status
-from openai_images.server.state import (
-    ActiveRequest,
-    ServerSettings,
-    ServerState,
-    is_loopback,
-)
+from openai_images.server.state import ActiveRequest, ServerState
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.IGNORECASE)
 

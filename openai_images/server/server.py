@@ -26,7 +26,8 @@ from openai_images.server.handler import ImagesHandler
 from openai_images.server.paint.painter import ImageCache
 from openai_images.server.rate_limits import MinuteBucket, RateLimits
 from openai_images.server.routes import DownloadHandler, make_app
-from openai_images.server.state import ObservedServer, check_keep
+from openai_images.server.settings import check_keep
+from openai_images.server.state import ObservedServer
 from openai_images.server.thread import await_in, call_in, in_thread
 
 # Seconds for the headers of a request, and between two requests of a connection; clients close idle ones earlier.

@@ -21,7 +21,7 @@ from aiohttp.typedefs import Handler, Middleware
 from openai_images.server.catalog import DEFAULT_MODEL, served_models
 from openai_images.server.delivery import local_address
 from openai_images.server.records import RecentRequest, RecentRequests
-from openai_images.server.state import ServerSettings
+from openai_images.server.settings import ServerSettings
 
 _REFRESH_SECONDS: Final = 2
 _PROMPT: Final = "a lighthouse"

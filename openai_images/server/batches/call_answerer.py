@@ -31,7 +31,8 @@ from openai_images.server.faults.batches import CallPlan
 from openai_images.server.faults.plan import Fault
 from openai_images.server.faults.queues import FaultQueues, is_of_batch
 from openai_images.server.faults.statuses import status_reply
-from openai_images.server.state import ActiveRequest, ServerSettings, ServerState
+from openai_images.server.settings import ServerSettings
+from openai_images.server.state import ActiveRequest, ServerState
 
 MIN_SECONDS: Final = 3600
 MAX_SECONDS: Final = 2_592_000

@@ -35,7 +35,8 @@ from openai_images.server.multipart import (
     set_field,
 )
 from openai_images.server.request_body import FORM, BodyChunks, UnreadableBodyError, require_type
-from openai_images.server.state import ActiveRequest, ServerSettings, ServerState
+from openai_images.server.settings import ServerSettings
+from openai_images.server.state import ActiveRequest, ServerState
 
 PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 _FIELDS: Final = {"purpose", "expires_after"}

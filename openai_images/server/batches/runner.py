@@ -38,7 +38,8 @@ from openai_images.server.faults.statuses import moderation_reply
 from openai_images.server.handler import ImagesHandler
 from openai_images.server.parameters import MODERATED_PHRASE, Parameters
 from openai_images.server.records import RecordedBatchRequest
-from openai_images.server.state import ServerSettings, ServerState
+from openai_images.server.settings import ServerSettings
+from openai_images.server.state import ServerState
 
 _EXPIRED: Final = "This request could not be executed before the completion window expired."
 _CANCELLED: Final = "This request was not executed, as the batch was cancelled."

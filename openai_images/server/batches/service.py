@@ -38,7 +38,8 @@ from openai_images.server.error_replies import (
 from openai_images.server.faults.batches import BatchFaultPlan
 from openai_images.server.faults.queues import FaultQueues
 from openai_images.server.handler import ImagesHandler
-from openai_images.server.state import ServerSettings, ServerState
+from openai_images.server.settings import ServerSettings
+from openai_images.server.state import ServerState
 
 MAX_BATCHES: Final = 2000
 """Maximum number of batches; the API allows as many new batches in an hour."""

@@ -34,8 +34,8 @@ from openai_images.server.paint.drawing import (
 from openai_images.server.paint.scenes import choose_palette, choose_scene, prompt_words
 from openai_images.server.paint.variants import MARGIN, apply_edit, draw, encode_gif
 from openai_images.server.parameters import Parameters
+from openai_images.server.settings import Pictures
 from openai_images.server.source_images import CheckedEdit
-from openai_images.server.state import Pictures
 
 
 @attrs.frozen(kw_only=True)
