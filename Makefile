@@ -15,11 +15,11 @@ help: ## list these targets
 demo: $(VENV)/.installed-all ## draw a few images with the local server into demo-output/ (no key needed)
 	$(BIN)/openai-images demo
 
-test: $(VENV)/.installed-dev ## run the tests
-	PYTHONDEVMODE=1 $(BIN)/python -m pytest
+test: $(VENV)/.installed-dev ## run the tests, in as many processes as there are processors
+	PYTHONDEVMODE=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-fast: $(VENV)/.installed-dev ## run the tests but the slow ones
-	PYTHONDEVMODE=1 $(BIN)/python -m pytest -m "not slow"
+	PYTHONDEVMODE=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
 test-ray: .venv-ray/.installed ## run the tests of Ray Data, which is too large for the others
 	.venv-ray/bin/python -m pytest tests/ray

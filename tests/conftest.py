@@ -3,6 +3,7 @@
 import copyreg
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,10 @@ MACHINE_SETTINGS = (
     "NO_COLOR",
 )
 
+# A shell ignores SIGINT for a background command and nohup SIGHUP: every process of the tests would inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 # In development mode asyncio logs what takes a tenth of a second: on a busy machine anything may.
 logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing "))
 
@@ -52,6 +57,16 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in MACHINE_SETTINGS:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """Restore the levels of loggers: commands that overlap in several threads restore each other's."""
+    loggers = (logging.getLogger(), logging.getLogger("openai_images"))
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,7 @@ from openai_images.cluster.worker import close_workers, run_items
 from openai_images.server import LocalImagesServer
 from tests.cluster.test_worker import specs
 from tests.helpers.batch_runs import many, posts
+from tests.helpers.leaks import until
 
 
 @pytest.fixture
@@ -201,9 +202,10 @@ async def test_leaving_the_block_loses_nothing(
     client: ImagesClient, server: LocalImagesServer, out: Path, dask: Any
 ) -> None:
     """In-flight requests are unknown then; the workers end them, and the next run finds their images."""
-    server.reset(pace=0.3)
+    server.reset(pace=1.0)
     async with Batch(client, many(100), out, engine=DaskEngine(dask, in_flight=4)) as batch:
         await anext(batch)
+        await until(lambda: len(server.requests) > 8)  # the first eight may have ended by now
     sent = len(server.requests)
     assert 0 < batch.summary.unknown <= 16
     assert batch.summary.done + batch.summary.unknown + batch.summary.not_started == 100
