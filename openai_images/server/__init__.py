@@ -11,7 +11,7 @@ if find_spec("PIL") is None:
     raise ModuleNotFoundError(_MESSAGE, name="PIL")
 
 from openai_images.server.faults import FAULTS
-from openai_images.server.records import (
+from openai_images.server.requests.records import (
     AnsweredRequest,
     RecordedBatch,
     RecordedBatchRequest,
@@ -19,8 +19,8 @@ from openai_images.server.records import (
     RecordedPart,
     RecordedRequest,
 )
+from openai_images.server.requests.settings import BatchPace
 from openai_images.server.server import LocalImagesServer
-from openai_images.server.settings import BatchPace
 
 __all__ = [
     "FAULTS",

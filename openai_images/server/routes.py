@@ -15,19 +15,20 @@ import attrs
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
-from openai_images.server import delivery, error_replies
 from openai_images.server.batches.service import BatchesHandler
-from openai_images.server.catalog import MODELS_CREATED, ServedModel, served_models
-from openai_images.server.encoder import LinkedImage, LinkStore
-from openai_images.server.error_replies import Reply, RequestRejectedError, compact_json, error_reply
 from openai_images.server.faults.downloads import DOWNLOAD_OK, LOOP, DownloadPlan
 from openai_images.server.faults.plan import Fault
 from openai_images.server.faults.queues import FaultQueue
-from openai_images.server.handler import ImagesHandler
-from openai_images.server.records import AnsweredRequest, RecordedDownload
-from openai_images.server.settings import ServerSettings, is_loopback
+from openai_images.server.images import delivery
+from openai_images.server.images.encoder import LinkedImage, LinkStore
+from openai_images.server.images.handler import ImagesHandler
+from openai_images.server.protocol import error_replies
+from openai_images.server.protocol.catalog import MODELS_CREATED, ServedModel, served_models
+from openai_images.server.protocol.error_replies import Reply, RequestRejectedError, compact_json, error_reply
+from openai_images.server.requests.records import AnsweredRequest, RecordedDownload
+from openai_images.server.requests.settings import ServerSettings, is_loopback
+from openai_images.server.requests.state import ActiveRequest, ServerState
 from openai_images.server.start_page import add_start_page, answered_status
-from openai_images.server.state import ActiveRequest, ServerState
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.IGNORECASE)
 

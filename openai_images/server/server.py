@@ -18,16 +18,16 @@ from typing import Any, Final, Protocol, Self
 import attrs
 from aiohttp import web
 
-from openai_images.server.batches.files import FileStore
 from openai_images.server.batches.service import BatchesHandler
-from openai_images.server.encoder import LinkStore
 from openai_images.server.faults.queues import FaultQueues
-from openai_images.server.handler import ImagesHandler
+from openai_images.server.images.encoder import LinkStore
+from openai_images.server.images.handler import ImagesHandler
 from openai_images.server.paint.painter import ImageCache
-from openai_images.server.rate_limits import MinuteBucket, RateLimits
+from openai_images.server.protocol.rate_limits import MinuteBucket, RateLimits
+from openai_images.server.requests.files import FileStore
+from openai_images.server.requests.settings import check_keep
+from openai_images.server.requests.state import ObservedServer
 from openai_images.server.routes import DownloadHandler, make_app
-from openai_images.server.settings import check_keep
-from openai_images.server.state import ObservedServer
 from openai_images.server.thread import await_in, call_in, in_thread
 
 # Seconds for the headers of a request, and between two requests of a connection; clients close idle ones earlier.

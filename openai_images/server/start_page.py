@@ -18,10 +18,10 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from openai_images.server.catalog import DEFAULT_MODEL, served_models
-from openai_images.server.delivery import local_address
-from openai_images.server.records import RecentRequest, RecentRequests
-from openai_images.server.settings import ServerSettings
+from openai_images.server.images.delivery import local_address
+from openai_images.server.protocol.catalog import DEFAULT_MODEL, served_models
+from openai_images.server.requests.records import RecentRequest, RecentRequests
+from openai_images.server.requests.settings import ServerSettings
 
 _REFRESH_SECONDS: Final = 2
 _PROMPT: Final = "a lighthouse"

@@ -22,7 +22,7 @@ from openai_images.catalog.prices import PUBLISHED_PRICES
 from openai_images.catalog.tokens import qualities
 from openai_images.models import GenerateParams
 from openai_images.models.requests import EditParams, Model as ModelHint
-from openai_images.server.catalog import FIXED_SIZES, MODELS as SERVED, served_models
+from openai_images.server.protocol.catalog import FIXED_SIZES, MODELS as SERVED, served_models
 from tests.validation.test_validator import DAYS
 
 TODAY = date(2026, 11, 28)

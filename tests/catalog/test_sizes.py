@@ -19,7 +19,7 @@ from openai_images.catalog.sizes import (
 )
 from openai_images.catalog.tokens import MOST_PIXELS
 from openai_images.errors import RequestInvalidError
-from openai_images.server.catalog import MODELS as SERVED, size_problem
+from openai_images.server.protocol.catalog import MODELS as SERVED, size_problem
 
 EDGES = st.one_of(st.integers(1, 5000), st.integers(1, 300).map(lambda n: n * 16), st.integers(1, 10**9 - 1))
 EVERY_SIZE = [

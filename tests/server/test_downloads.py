@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from openai_images.server import LocalImagesServer
-from openai_images.server.encoder import LinkedImage, LinkStore
+from openai_images.server.images.encoder import LinkedImage, LinkStore
 
 MARK = b"\x89PNG\r\n\x1a\n"
 

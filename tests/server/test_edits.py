@@ -11,9 +11,9 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from openai_images.server import LocalImagesServer
-from openai_images.server.catalog import MODELS, automatic_size, input_tokens
 from openai_images.server.paint.painter import CanvasSpec, paint_canvas
-from openai_images.server.source_images import CheckedEdit, inspect_image
+from openai_images.server.protocol.catalog import MODELS, automatic_size, input_tokens
+from openai_images.server.requests.source_images import CheckedEdit, inspect_image
 from tests.helpers.edit_images import encoded, form, house, layer
 from tests.helpers.server_thread import NOW
 

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from openai_images.server import LocalImagesServer
-from openai_images.server.source_images import MAX_IMAGE_BYTES
+from openai_images.server.requests.source_images import MAX_IMAGE_BYTES
 from tests.helpers.edit_images import encoded, form, house, layer
 
 USER = "image_generation_user_error"

@@ -202,7 +202,7 @@ async def test_an_upload_is_bounded(call: Any, monkeypatch: pytest.MonkeyPatch) 
     assert (await call("POST", "/files", data=form(purpose="vision")))[0] == 200
     monkeypatch.setattr(upload, "_MAX_FORM_BYTES", 10)
     assert (await call("POST", "/files", data=form(purpose="vision")))[0] == 413
-    monkeypatch.setattr("openai_images.server.batches.files.MAX_FILES", 1)
+    monkeypatch.setattr("openai_images.server.requests.files.MAX_FILES", 1)
     assert (await call("POST", "/files", data=form(purpose="vision")))[0] == 413
 
 

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image, ImageChops
 
 from openai_images.server import LocalImagesServer
-from openai_images.server.catalog import MODELS, Animation, automatic_gif_size, gif_problem
 from openai_images.server.paint.drawing import STATEMENT
 from openai_images.server.paint.variants import draw
-from openai_images.server.source_images import CheckedEdit, inspect_image
+from openai_images.server.protocol.catalog import MODELS, Animation, automatic_gif_size, gif_problem
+from openai_images.server.requests.source_images import CheckedEdit, inspect_image
 from tests.helpers.edit_images import encoded, house
 
 GIF = {"model": "gpt-image-2.6-flare", "output_format": "gif"}

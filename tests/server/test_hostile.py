@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from openai_images.server import LocalImagesServer, server as app
-from openai_images.server.multipart import MAX_HEADERS, MAX_PARTS
+from openai_images.server.requests.multipart import MAX_HEADERS, MAX_PARTS
 from tests.helpers.edit_images import encoded, house
 
 FORM = "multipart/form-data; boundary=b"

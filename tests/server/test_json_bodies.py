@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from openai_images.server.request_body import _SLICE, MAX_STRING_BYTES, MAX_STRUCTURE, parse
+from openai_images.server.requests.request_body import _SLICE, MAX_STRING_BYTES, MAX_STRUCTURE, parse
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
     ["\U0001f600" * 9, '"\\' * 40, "é" * 70]

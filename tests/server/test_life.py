@@ -15,8 +15,8 @@ import pytest
 from aiohttp import web
 
 from openai_images.server import AnsweredRequest, LocalImagesServer
-from openai_images.server.delivery import open_transport
-from openai_images.server.state import ActiveRequest
+from openai_images.server.images.delivery import open_transport
+from openai_images.server.requests.state import ActiveRequest
 
 STREAM = {"stream": True, "partial_images": 1}
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from openai_images.server import LocalImagesServer
-from openai_images.server.rate_limits import go_duration
+from openai_images.server.protocol.rate_limits import go_duration
 
 
 class Clock:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from openai_images.server.multipart import (
+from openai_images.server.requests.multipart import (
     HEAD_BYTES,
     FormParser,
     MalformedFormError,

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from openai_images.server import LocalImagesServer
-from openai_images.server.catalog import MODELS, output_tokens, partial_tokens
+from openai_images.server.protocol.catalog import MODELS, output_tokens, partial_tokens
 
 USER = "image_generation_user_error"
 INVALID = "invalid_request_error"

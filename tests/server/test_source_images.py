@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from openai_images.server.source_images import (
+from openai_images.server.requests.source_images import (
     MAX_PIXELS,
     MAX_SEGMENTS,
     ImageHeader,

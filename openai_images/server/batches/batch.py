@@ -14,7 +14,7 @@ import attrs
 
 from openai_images.server.faults.batches import BatchFaultPlan
 from openai_images.server.faults.plan import ReleaseGate
-from openai_images.server.records import RecordedBatch
+from openai_images.server.requests.records import RecordedBatch
 
 ENDED: Final = {"completed", "failed", "expired", "cancelled"}
 _TIMES: Final = (

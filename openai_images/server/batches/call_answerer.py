@@ -12,8 +12,12 @@ import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from openai_images.server.delivery import hang_up, open_transport
-from openai_images.server.error_replies import (
+from openai_images.server.faults.batches import CallPlan
+from openai_images.server.faults.plan import Fault
+from openai_images.server.faults.queues import FaultQueues, is_of_batch
+from openai_images.server.faults.statuses import status_reply
+from openai_images.server.images.delivery import hang_up, open_transport
+from openai_images.server.protocol.error_replies import (
     Reply,
     RequestRejectedError,
     bad_request,
@@ -27,12 +31,8 @@ from openai_images.server.error_replies import (
     to_response,
     wrong_type,
 )
-from openai_images.server.faults.batches import CallPlan
-from openai_images.server.faults.plan import Fault
-from openai_images.server.faults.queues import FaultQueues, is_of_batch
-from openai_images.server.faults.statuses import status_reply
-from openai_images.server.settings import ServerSettings
-from openai_images.server.state import ActiveRequest, ServerState
+from openai_images.server.requests.settings import ServerSettings
+from openai_images.server.requests.state import ActiveRequest, ServerState
 
 MIN_SECONDS: Final = 3600
 MAX_SECONDS: Final = 2_592_000

@@ -13,10 +13,9 @@ import attrs
 from aiohttp import web
 
 from openai_images.server.batches.call_answerer import MAX_SECONDS, ActiveCall, check_expiry, no_file, page
-from openai_images.server.batches.files import MAX_FILE_BYTES, FileStore, ServerFile
 from openai_images.server.batches.input_file import MAX_INPUT_BYTES
-from openai_images.server.delivery import SLICE, hang_up, open_transport
-from openai_images.server.error_replies import (
+from openai_images.server.images.delivery import SLICE, hang_up, open_transport
+from openai_images.server.protocol.error_replies import (
     Reply,
     RequestRejectedError,
     bad_request,
@@ -26,7 +25,8 @@ from openai_images.server.error_replies import (
     too_large,
     unknown_parameter,
 )
-from openai_images.server.multipart import (
+from openai_images.server.requests.files import MAX_FILE_BYTES, FileStore, ServerFile
+from openai_images.server.requests.multipart import (
     FormParser,
     MalformedFormError,
     PartEnd,
@@ -34,9 +34,9 @@ from openai_images.server.multipart import (
     parse_boundary,
     set_field,
 )
-from openai_images.server.request_body import FORM, BodyChunks, UnreadableBodyError, require_type
-from openai_images.server.settings import ServerSettings
-from openai_images.server.state import ActiveRequest, ServerState
+from openai_images.server.requests.request_body import FORM, BodyChunks, UnreadableBodyError, require_type
+from openai_images.server.requests.settings import ServerSettings
+from openai_images.server.requests.state import ActiveRequest, ServerState
 
 PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 _FIELDS: Final = {"purpose", "expires_after"}

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final, cast
 
 import attrs
 
-from openai_images.server.request_body import parse
+from openai_images.server.requests.request_body import parse
 
 MAX_REQUESTS: Final = 50_000
 MAX_INPUT_BYTES: Final = 200 * 1024 * 1024

@@ -14,7 +14,21 @@ from typing import Any, BinaryIO, Final
 import attrs
 
 from openai_images.server.batches.batch import ServerBatch
-from openai_images.server.batches.files import (
+from openai_images.server.batches.input_file import ParsedInput, read_input, read_request
+from openai_images.server.faults import find_fault
+from openai_images.server.faults.plan import Dialect, RequestInfo
+from openai_images.server.faults.statuses import moderation_reply
+from openai_images.server.images.encoder import Encoder
+from openai_images.server.images.handler import ImagesHandler
+from openai_images.server.protocol.catalog import served_models
+from openai_images.server.protocol.error_replies import (
+    JSON_TYPE,
+    RequestRejectedError,
+    bad_request,
+    compact_json,
+    new_request_id,
+)
+from openai_images.server.requests.files import (
     GARBAGE,
     MAX_STORED_BYTES,
     FileStore,
@@ -22,24 +36,10 @@ from openai_images.server.batches.files import (
     error_line,
     response_line,
 )
-from openai_images.server.batches.input_file import ParsedInput, read_input, read_request
-from openai_images.server.catalog import served_models
-from openai_images.server.encoder import Encoder
-from openai_images.server.error_replies import (
-    JSON_TYPE,
-    RequestRejectedError,
-    bad_request,
-    compact_json,
-    new_request_id,
-)
-from openai_images.server.faults import find_fault
-from openai_images.server.faults.plan import Dialect, RequestInfo
-from openai_images.server.faults.statuses import moderation_reply
-from openai_images.server.handler import ImagesHandler
-from openai_images.server.parameters import MODERATED_PHRASE, Parameters
-from openai_images.server.records import RecordedBatchRequest
-from openai_images.server.settings import ServerSettings
-from openai_images.server.state import ServerState
+from openai_images.server.requests.parameters import MODERATED_PHRASE, Parameters
+from openai_images.server.requests.records import RecordedBatchRequest
+from openai_images.server.requests.settings import ServerSettings
+from openai_images.server.requests.state import ServerState
 
 _EXPIRED: Final = "This request could not be executed before the completion window expired."
 _CANCELLED: Final = "This request was not executed, as the batch was cancelled."

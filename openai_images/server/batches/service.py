@@ -10,7 +10,6 @@ from typing import Any, Final
 import attrs
 from aiohttp import web
 
-from openai_images.server import request_body
 from openai_images.server.batches.batch import ENDED, ServerBatch
 from openai_images.server.batches.call_answerer import (
     MAX_SECONDS,
@@ -21,9 +20,11 @@ from openai_images.server.batches.call_answerer import (
     page,
 )
 from openai_images.server.batches.file_calls import FileCalls
-from openai_images.server.batches.files import FileStore
 from openai_images.server.batches.runner import ServerBatchRunner
-from openai_images.server.error_replies import (
+from openai_images.server.faults.batches import BatchFaultPlan
+from openai_images.server.faults.queues import FaultQueues
+from openai_images.server.images.handler import ImagesHandler
+from openai_images.server.protocol.error_replies import (
     Reply,
     RequestRejectedError,
     bad_request,
@@ -35,11 +36,10 @@ from openai_images.server.error_replies import (
     missing_parameter,
     wrong_type,
 )
-from openai_images.server.faults.batches import BatchFaultPlan
-from openai_images.server.faults.queues import FaultQueues
-from openai_images.server.handler import ImagesHandler
-from openai_images.server.settings import ServerSettings
-from openai_images.server.state import ServerState
+from openai_images.server.requests import request_body
+from openai_images.server.requests.files import FileStore
+from openai_images.server.requests.settings import ServerSettings
+from openai_images.server.requests.state import ServerState
 
 MAX_BATCHES: Final = 2000
 """Maximum number of batches; the API allows as many new batches in an hour."""

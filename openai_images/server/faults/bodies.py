@@ -9,7 +9,6 @@ import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
-from openai_images.server.error_replies import USER_ERROR
 from openai_images.server.faults.plan import (
     FINAL,
     MEGABYTES,
@@ -33,6 +32,7 @@ from openai_images.server.faults.plan import (
     first_partial,
     halves,
 )
+from openai_images.server.protocol.error_replies import USER_ERROR
 
 _COUNT: Final = argument(int, lambda count: 0 <= count <= 3, "a number from 0 to 3")
 _SIZE: Final = argument(int, lambda size: size >= 1, "a size from 1 byte")

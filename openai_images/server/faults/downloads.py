@@ -8,7 +8,6 @@ from typing import Final, Literal
 
 import attrs
 
-from openai_images.server.error_replies import Reply, error_reply
 from openai_images.server.faults.plan import (
     MEGABYTES,
     STATUS,
@@ -20,6 +19,7 @@ from openai_images.server.faults.plan import (
     fault_with_argument,
 )
 from openai_images.server.faults.statuses import html_page, status_reply
+from openai_images.server.protocol.error_replies import Reply, error_reply
 
 _EXPIRED: Final = (
     b'\xef\xbb\xbf<?xml version="1.0" encoding="utf-8"?><Error><Code>AuthenticationFailed</Code><Message>Server failed '

@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
 
-from openai_images.server.error_replies import Reply
+from openai_images.server.protocol.error_replies import Reply
 
 Base64Encoding = Callable[[bytes], bytes]
 

@@ -12,7 +12,6 @@ from typing import Any, Generic
 
 import attrs
 
-from openai_images.server.error_replies import bad_request
 from openai_images.server.faults import (
     OK,
     find_batch_fault,
@@ -30,6 +29,7 @@ from openai_images.server.faults.batches import (
 )
 from openai_images.server.faults.downloads import DOWNLOAD_OK, DownloadPlan
 from openai_images.server.faults.plan import Fault, FaultPlan, P
+from openai_images.server.protocol.error_replies import bad_request
 
 
 @attrs.define

@@ -11,14 +11,6 @@ from typing import Any, Final
 
 import attrs
 
-from openai_images.server.error_replies import (
-    INVALID_REQUEST,
-    USER_ERROR,
-    Reply,
-    compact_json,
-    error_reply,
-    invalid_api_key,
-)
 from openai_images.server.faults.plan import (
     STATUS,
     A,
@@ -29,7 +21,20 @@ from openai_images.server.faults.plan import (
     fault,
     fault_with_argument,
 )
-from openai_images.server.rate_limits import images_subject, limit_message, rate_limit_reply, retry_headers
+from openai_images.server.protocol.error_replies import (
+    INVALID_REQUEST,
+    USER_ERROR,
+    Reply,
+    compact_json,
+    error_reply,
+    invalid_api_key,
+)
+from openai_images.server.protocol.rate_limits import (
+    images_subject,
+    limit_message,
+    rate_limit_reply,
+    retry_headers,
+)
 
 _HTML: Final = (
     b"<!DOCTYPE html>\n<html><head><title>%d</title></head><body><center><h1>%d</h1></center></body></html>\n"

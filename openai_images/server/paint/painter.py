@@ -21,7 +21,6 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 from PIL import Image, ImageChops, PngImagePlugin
 
-from openai_images.server.catalog import Animation
 from openai_images.server.paint.drawing import (
     STATEMENT,
     apply_curve,
@@ -33,9 +32,10 @@ from openai_images.server.paint.drawing import (
 )
 from openai_images.server.paint.scenes import choose_palette, choose_scene, prompt_words
 from openai_images.server.paint.variants import MARGIN, apply_edit, draw, encode_gif
-from openai_images.server.parameters import Parameters
-from openai_images.server.settings import Pictures
-from openai_images.server.source_images import CheckedEdit
+from openai_images.server.protocol.catalog import Animation
+from openai_images.server.requests.parameters import Parameters
+from openai_images.server.requests.settings import Pictures
+from openai_images.server.requests.source_images import CheckedEdit
 
 
 @attrs.frozen(kw_only=True)

@@ -15,7 +15,6 @@ from xml.sax.saxutils import escape
 import attrs
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
-from openai_images.server.catalog import Animation
 from openai_images.server.paint.drawing import (
     STATEMENT,
     Colour,
@@ -33,7 +32,8 @@ from openai_images.server.paint.drawing import (
     swell,
 )
 from openai_images.server.paint.scenes import choose_palette, prompt_words
-from openai_images.server.source_images import CheckedEdit, ImageInfo
+from openai_images.server.protocol.catalog import Animation
+from openai_images.server.requests.source_images import CheckedEdit, ImageInfo
 
 MARGIN = 1.14
 _MAX_PRINTS: Final = 4

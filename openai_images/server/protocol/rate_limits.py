@@ -10,8 +10,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from openai_images.server.catalog import ServedModel
-from openai_images.server.error_replies import Reply, RequestRejectedError, error_reply
+from openai_images.server.protocol.catalog import ServedModel
+from openai_images.server.protocol.error_replies import Reply, RequestRejectedError, error_reply
 
 RetryAfter: TypeAlias = Literal["exact", "seconds", "none"]
 """The wait in a 429: in milliseconds, in whole seconds rounded up, or none."""

@@ -11,17 +11,17 @@ from typing import Any
 
 import attrs
 
-from openai_images.server.error_replies import common_headers, new_request_id
 from openai_images.server.faults import OK
 from openai_images.server.faults.plan import Fault, FaultPlan, ReleaseGate
-from openai_images.server.records import (
+from openai_images.server.protocol.error_replies import common_headers, new_request_id
+from openai_images.server.requests.records import (
     RecentRequests,
     RecordedBatch,
     RecordedBatchRequest,
     RecordedDownload,
     RecordedRequest,
 )
-from openai_images.server.settings import ServerSettings
+from openai_images.server.requests.settings import ServerSettings
 
 
 @attrs.define(kw_only=True, eq=False)

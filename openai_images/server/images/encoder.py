@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import attrs
 
-from openai_images.server.catalog import SVGModel, output_tokens, partial_tokens, prompt_tokens
-from openai_images.server.error_replies import compact_json
 from openai_images.server.faults.plan import Dialect, as_string
-from openai_images.server.parameters import Parameters
+from openai_images.server.protocol.catalog import SVGModel, output_tokens, partial_tokens, prompt_tokens
+from openai_images.server.protocol.error_replies import compact_json
+from openai_images.server.requests.parameters import Parameters
 
 Pieces = tuple[bytes, ...]
 MakeURL = Callable[[bytes, int], bytes]

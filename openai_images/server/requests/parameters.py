@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import attrs
 
-from openai_images.server import catalog
-from openai_images.server.catalog import Animation, ServedModel, SVGModel
-from openai_images.server.error_replies import (
+from openai_images.server.protocol import catalog
+from openai_images.server.protocol.catalog import Animation, ServedModel, SVGModel
+from openai_images.server.protocol.error_replies import (
     Types,
     bad_request,
     check_names_and_types,
@@ -23,8 +23,8 @@ from openai_images.server.error_replies import (
     invalid_value,
     wrong_type,
 )
-from openai_images.server.settings import Links, ServerSettings
-from openai_images.server.source_images import (
+from openai_images.server.requests.settings import Links, ServerSettings
+from openai_images.server.requests.source_images import (
     CheckedEdit,
     ImageInfo,
     UploadedImage,

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, Final, Literal, TypeAlias
 import attrs
 from PIL import Image, ImageOps
 
-from openai_images.server.catalog import ServedModel, input_tokens
-from openai_images.server.error_replies import (
+from openai_images.server.protocol.catalog import ServedModel, input_tokens
+from openai_images.server.protocol.error_replies import (
     USER_ERROR,
     bad_request,
     choice,

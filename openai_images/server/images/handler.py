@@ -14,29 +14,35 @@ from typing import Any, cast
 import attrs
 from aiohttp import web
 
-from openai_images.server import request_body
-from openai_images.server.batches.files import FileStore
-from openai_images.server.delivery import ResponseWriter, hang_up, local_address, open_transport, peer_port
-from openai_images.server.encoder import Encoder, LinkedImage, LinkStore, MakeURL
-from openai_images.server.error_replies import RequestRejectedError, check_api_key, to_response
 from openai_images.server.faults.plan import Fault, FaultPlan, RequestInfo
 from openai_images.server.faults.queues import FaultQueue
 from openai_images.server.faults.statuses import moderation_reply
+from openai_images.server.images.delivery import (
+    ResponseWriter,
+    hang_up,
+    local_address,
+    open_transport,
+    peer_port,
+)
+from openai_images.server.images.encoder import Encoder, LinkedImage, LinkStore, MakeURL
 from openai_images.server.paint.painter import ImageCache
-from openai_images.server.parameters import (
+from openai_images.server.protocol.error_replies import RequestRejectedError, check_api_key, to_response
+from openai_images.server.protocol.rate_limits import RateLimits
+from openai_images.server.requests import request_body
+from openai_images.server.requests.files import FileStore
+from openai_images.server.requests.parameters import (
     MODERATED_PHRASE,
     Parameters,
     check_legacy,
     check_parameters,
     find_model,
 )
-from openai_images.server.rate_limits import RateLimits
-from openai_images.server.records import RecordedRequest
-from openai_images.server.references import ReferenceReader
-from openai_images.server.settings import ServerSettings
-from openai_images.server.source_images import UploadedImages
-from openai_images.server.state import ActiveRequest, ServerState
-from openai_images.server.uploads import Form, FormReader
+from openai_images.server.requests.records import RecordedRequest
+from openai_images.server.requests.references import ReferenceReader
+from openai_images.server.requests.settings import ServerSettings
+from openai_images.server.requests.source_images import UploadedImages
+from openai_images.server.requests.state import ActiveRequest, ServerState
+from openai_images.server.requests.uploads import Form, FormReader
 
 
 @attrs.frozen(kw_only=True)

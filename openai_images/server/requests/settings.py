@@ -13,10 +13,10 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from openai_images.server.catalog import ALL_FORMATS
 from openai_images.server.faults import find_fault
-from openai_images.server.rate_limits import RetryAfter
-from openai_images.server.records import AnsweredRequest
+from openai_images.server.protocol.catalog import ALL_FORMATS
+from openai_images.server.protocol.rate_limits import RetryAfter
+from openai_images.server.requests.records import AnsweredRequest
 
 Links: TypeAlias = Literal["absolute", "relative"]
 """The form of image URLs: with this server's address, or only the path."""

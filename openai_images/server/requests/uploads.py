@@ -14,12 +14,12 @@ from typing import Any, Final
 
 import attrs
 
-from openai_images.server.error_replies import (
+from openai_images.server.protocol.error_replies import (
     RequestRejectedError,
     bad_request,
     too_large,
 )
-from openai_images.server.multipart import (
+from openai_images.server.requests.multipart import (
     FormParser,
     MalformedFormError,
     PartEnd,
@@ -29,9 +29,9 @@ from openai_images.server.multipart import (
     parse_text,
     set_field,
 )
-from openai_images.server.records import RecordedPart
-from openai_images.server.request_body import UnreadableBodyError
-from openai_images.server.source_images import (
+from openai_images.server.requests.records import RecordedPart
+from openai_images.server.requests.request_body import UnreadableBodyError
+from openai_images.server.requests.source_images import (
     MAX_IMAGE_BYTES,
     MAX_IMAGES,
     Role,

@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn, Self, cast
 import attrs
 from aiohttp import web
 
-from openai_images.server.error_replies import (
+from openai_images.server.protocol.error_replies import (
     RequestRejectedError,
     bad_request,
     describe,

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, cast
 
 import attrs
 
-from openai_images.server.error_replies import (
+from openai_images.server.protocol.error_replies import (
     check_range,
     choice,
     invalid_value,

@@ -18,7 +18,6 @@ from typing import Final
 import attrs
 from aiohttp import HttpVersion11, web
 
-from openai_images.server.encoder import Encoder
 from openai_images.server.faults.plan import (
     Event,
     FaultPlan,
@@ -30,9 +29,10 @@ from openai_images.server.faults.plan import (
     Text,
     WaitForRelease,
 )
+from openai_images.server.images.encoder import Encoder
 from openai_images.server.paint.painter import ImageCache
-from openai_images.server.settings import ServerSettings
-from openai_images.server.state import ActiveRequest
+from openai_images.server.requests.settings import ServerSettings
+from openai_images.server.requests.state import ActiveRequest
 
 SLICE: Final = 64 * 1024
 # With one-byte chunks, this many bytes of each frame are sent as separate TCP segments, and the rest share segments:

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO, Final
 
 import attrs
 
-from openai_images.server.error_replies import compact_json
-from openai_images.server.settings import ServerSettings
+from openai_images.server.protocol.error_replies import compact_json
+from openai_images.server.requests.settings import ServerSettings
 
 MAX_FILES: Final = 10_000
 MAX_FILE_BYTES: Final = 512 * 1024 * 1024

@@ -14,14 +14,14 @@ from typing import Any, Final, cast
 
 import attrs
 
-from openai_images.server.error_replies import (
+from openai_images.server.protocol.error_replies import (
     bad_request,
     check_length,
     missing_parameter,
     unknown_parameter,
     wrong_type,
 )
-from openai_images.server.source_images import (
+from openai_images.server.requests.source_images import (
     MAX_IMAGE_BYTES,
     Role,
     UploadedImage,

@@ -1,0 +1,1 @@
+"""The responses to requests for images."""

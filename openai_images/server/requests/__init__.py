@@ -1,0 +1,1 @@
+"""What arrives: the bodies and parameters of requests, and the settings and the state of the server."""
