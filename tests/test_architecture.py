@@ -39,16 +39,26 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
     "__init__": {"batch", "catalog", "client", "cluster", "http", "many", "models", "telemetry"},
 }
-# The same for the folders of `batch/`; the files above them may import all.
-IN_BATCH: dict[str, set[str]] = {
-    "journal": set(),
-    "provider": set(),
-    "items": {"journal"},
-    "input": {"items"},
-    "folder": {"items", "journal"},
-    "sheet": {"items", "journal"},
-    "run": {"folder", "items", "journal", "provider"},
-    "economy": {"folder", "items", "journal", "provider", "run"},
+# The same for the folders of a part; the files above them may import all.
+FOLDERS: dict[str, dict[str, set[str]]] = {
+    "batch": {
+        "journal": set(),
+        "provider": set(),
+        "items": {"journal"},
+        "input": {"items"},
+        "folder": {"items", "journal"},
+        "sheet": {"items", "journal"},
+        "run": {"folder", "items", "journal", "provider"},
+        "economy": {"folder", "items", "journal", "provider", "run"},
+    },
+    "server": {
+        "protocol": set(),
+        "faults": {"protocol"},
+        "requests": {"faults", "protocol"},
+        "paint": {"protocol", "requests"},
+        "images": {"faults", "paint", "protocol", "requests"},
+        "batches": {"faults", "images", "protocol", "requests"},
+    },
 }
 # Which parts may import a library; the client core lives from attrs and pybase64 besides.
 LIBRARIES = {
@@ -116,18 +126,18 @@ def check_imports(path: Path, tree: ast.Module) -> Iterator[str]:
             yield f"line {node.lineno}: {part} is pure, and imports {top}"
 
 
-def check_batch_imports(path: Path, tree: ast.Module) -> Iterator[str]:
-    """Arrows between the folders of `batch/` that the drawing does not have."""
-    if len(path.parts) != 3 or path.parts[0] != "batch":
+def check_folder_imports(path: Path, tree: ast.Module) -> Iterator[str]:
+    """Arrows between the folders of a part that the drawing does not have."""
+    if len(path.parts) != 3:
         return
-    folder = path.parts[1]
-    if folder not in IN_BATCH:
-        yield f"batch/{folder} has no floor: give it one in IN_BATCH"
+    part, folder, _ = path.parts
+    if folder not in FOLDERS.get(part, {}):
+        yield f"{part}/{folder} has no floor: give it one in FOLDERS"
         return
     for node, name in imports(path, tree):
-        target = name.removeprefix("openai_images.batch.").partition(".")[0]
-        if name.startswith("openai_images.batch.") and target not in IN_BATCH[folder] | {folder}:
-            yield f"line {node.lineno}: batch/{folder} imports batch/{target}"
+        target = name.removeprefix(f"openai_images.{part}.").partition(".")[0]
+        if name.startswith(f"openai_images.{part}.") and target not in FOLDERS[part][folder] | {folder}:
+            yield f"line {node.lineno}: {part}/{folder} imports {part}/{target}"
 
 
 def is_typing(node: ast.AST) -> bool:
@@ -173,7 +183,7 @@ def check(path: str, text: str) -> list[str]:
     where = Path(path)
     return [
         *check_imports(where, tree),
-        *check_batch_imports(where, tree),
+        *check_folder_imports(where, tree),
         *check_size(text, tree),
         *check_names(tree),
     ]
@@ -279,6 +289,8 @@ LONG = "def f():\n    '''Doc.\n    More.'''\n" + "    x = 1\n" * 45
         ),
         ("batch/input/reader.py", "import openai_images.batch.batch", "batch/input imports batch/batch"),
         ("batch/attic/plan.py", "", "has no floor"),
+        ("server/faults/plan.py", "from openai_images.server.images import handler", "server/faults imports"),
+        ("server/paint/drawing.py", "from openai_images.server import routes", "server/paint imports"),
         ("attic.py", "", "has no floor"),
         ("errors.py", "x = 1\n" * 300, "301 lines"),
         ("errors.py", LONG, "f has 46 lines"),
