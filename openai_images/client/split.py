@@ -86,7 +86,7 @@ class SplitCall(Call):
         self._expected = expected
         self._tasks: list[asyncio.Task[None]] = []
         self._events: deque[tuple[ImageEvent, asyncio.Future[None]]] = deque()
-        self._wakeup: asyncio.Future[None] | None = None
+        self._changed = asyncio.Event()
         self._running = 0
         self._has_answer = False
         self._crash: BaseException | None = None
@@ -177,7 +177,7 @@ class SplitCall(Call):
             await call.open()
             self._has_answer = True
             while not call.is_over:
-                _wake(self._wakeup)
+                self._changed.set()
                 was_complete = call.result is not None
                 events = await call.read()
                 # After the last image, read to the end without waiting, to free the slot and the connection.
@@ -206,13 +206,13 @@ class SplitCall(Call):
                 raise
         finally:
             self._running -= 1
-            _wake(self._wakeup)
+            self._changed.set()
 
     def _put(self, event: ImageEvent) -> asyncio.Future[None]:
         """Queue the event; return a future that is done when the event is consumed."""
         delivered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._events.append((event, delivered))
-        _wake(self._wakeup)
+        self._changed.set()
         return delivered
 
     def _abort_all(self, error: BaseException, cause: BaseException | None = None) -> None:
@@ -231,8 +231,8 @@ class SplitCall(Call):
         return self._running > 0 and self._crash is None
 
     async def _wait_for_change(self) -> None:
-        self._wakeup = asyncio.get_running_loop().create_future()
-        await self._wakeup
+        self._changed.clear()
+        await self._changed.wait()
 
     def _finish(self) -> None:
         """Set the error when all sub-calls have ended; raise an unexpected exception."""
@@ -250,8 +250,3 @@ def _mark_retrieved(task: asyncio.Task[None]) -> None:
     """Prevent asyncio from logging the exception, which `read` and `open` raise."""
     if not task.cancelled():
         task.exception()
-
-
-def _wake(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)
