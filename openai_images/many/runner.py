@@ -170,6 +170,8 @@ class Runner:
         except (ImagesError, OSError) as error:
             # Free the buffers in the stack frames: a caller may keep ten thousand failures.
             traceback.clear_frames(error.__traceback__)
+            if not isinstance(error, ImagesError):
+                error.__dict__["maybe_billed"] = self.scheduler.may_be_billed(ticket)
             self.doubt.streak.record_failure(error)
             paid = error.result if isinstance(error, PartialResultError) else None
             cost = None if paid is None else self._cost(item.request, paid)
