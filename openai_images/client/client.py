@@ -128,6 +128,11 @@ class ImagesClient(Adjustable):
         """The URL to which endpoint paths are added, without a trailing slash. Raises `ConfigurationError`."""
         return self._endpoint.base_url
 
+    @property
+    def wait_reason(self) -> str | None:
+        """Why the next request waits for a rate limit, and until when; None if it is sent within a few seconds."""
+        return self._calls.context.limiter.wait_reason
+
     @shows(GenerateKeywords)
     async def generate(
         self,
