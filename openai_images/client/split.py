@@ -17,7 +17,6 @@ from typing import TypeAlias
 from attrs import define, evolve
 
 from openai_images.client.abstract_call import Call
-from openai_images.client.attempts import Attempts
 from openai_images.client.call import SingleCall
 from openai_images.client.files import OutputFiles
 from openai_images.client.partial_results import SharedObserver, SubCallOutcome, combined_error, merge_results
@@ -80,7 +79,7 @@ class SplitCall(Call):
 
     def __init__(self, sub_calls: Sequence[SubCall], files: OutputFiles | None, expected: int) -> None:
         """Run all sub-calls; `files` are prepared first."""
-        super().__init__()
+        super().__init__([sub_call.call.attempts for sub_call in sub_calls])
         self._sub_calls = sub_calls
         self._files = files
         self._expected = expected
@@ -101,11 +100,6 @@ class SplitCall(Call):
             if len(complete) == len(self._sub_calls):
                 self._result = merge_results(complete)
         return self._result
-
-    @property
-    def all_attempts(self) -> Sequence[Attempts]:
-        """The attempts of each of its requests."""
-        return [sub_call.call.attempts for sub_call in self._sub_calls]
 
     @property
     def is_open(self) -> bool:
