@@ -17,7 +17,9 @@ from openai_images.models.results import ImageEvent, ImageResult
 class Call(ABC):
     """A call in execution: `open` it, `read` until that returns nothing; then `result` or `error` is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, all_attempts: Sequence[Attempts]) -> None:
+        """`all_attempts` are the attempts of each of its requests."""
+        self.all_attempts = all_attempts
         self.is_over = False
         self.error: Exception | None = None
 
@@ -25,11 +27,6 @@ class Call(ABC):
     @abstractmethod
     def result(self) -> ImageResult | None:
         """The result, or None until every image is complete."""
-
-    @property
-    @abstractmethod
-    def all_attempts(self) -> Sequence[Attempts]:
-        """The attempts of each of its requests."""
 
     @property
     def request_id(self) -> str | None:
@@ -116,18 +113,13 @@ class WrappingCall(Call):
     """The base class of a call that wraps another one; methods that it does not override are those of `_inner`."""
 
     def __init__(self, inner: Call) -> None:
-        super().__init__()
+        super().__init__(inner.all_attempts)
         self._inner = inner
 
     @property
     def result(self) -> ImageResult | None:
         """The result of the inner call."""
         return self._inner.result
-
-    @property
-    def all_attempts(self) -> Sequence[Attempts]:
-        """The attempts of the inner call."""
-        return self._inner.all_attempts
 
     @property
     def is_open(self) -> bool:

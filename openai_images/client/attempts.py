@@ -75,6 +75,12 @@ class Attempts:
         """Whether an attempt may have been billed, including the one in flight."""
         return self._outcome_unknown or (self._progress is not None and self._progress.may_be_executed)
 
+    @property
+    def wait_reason(self) -> str | None:
+        """Why it waits for a rate limit, and until when; None if it does not, or only for a few seconds."""
+        is_waiting = self._slot is None and self._started is not None
+        return self.context.limiter.wait_reason if is_waiting else None
+
     async def open(self) -> tuple[Response, ResponseContext]:
         """Send until there is a successful response, as often as the policy allows. Raises `ImagesError`."""
         await self._prepared.prepare()

@@ -44,7 +44,7 @@ class SingleCall(Call):
         files: OutputFiles | None,
     ) -> None:
         """Write each image to a `new_sink()`, which is one of `files` unless these are None."""
-        super().__init__()
+        super().__init__((attempts,))
         self.attempts = attempts
         self._prepared = prepared
         self._expected = prepared.image_count
@@ -63,11 +63,6 @@ class SingleCall(Call):
     def result(self) -> ImageResult | None:
         """The result, or None until every image is complete."""
         return self._result
-
-    @property
-    def all_attempts(self) -> tuple[Attempts]:
-        """The attempts of its request."""
-        return (self.attempts,)
 
     @property
     def is_open(self) -> bool:

@@ -107,11 +107,19 @@ class CallFactory:
         """The default model of requests. Raises `ConfigurationError`."""
         return self._model or self._server().endpoint.default_model
 
-    def request(self, kind: type[GenerateRequest], prompt: Any, params: Mapping[str, Any]) -> GenerateRequest:
-        """Make a request as `GenerateRequest.of` does, at once with the client's model if a text names none."""
-        if self._model is not None and isinstance(prompt, str):
+    def from_keywords(
+        self,
+        kind: type[GenerateRequest],
+        prompt: Any,
+        params: Mapping[str, Any],
+        output: Output | None,
+        *,
+        stream: bool = False,
+    ) -> Call:
+        """Make a call from a prompt, or a request of this kind, and keywords. Raises TypeError, and as `new` does."""
+        if self._model is not None and isinstance(prompt, str):  # set at once, not in a copy
             params = {"model": self._model, **params}
-        return kind.of(prompt, params)
+        return self.new(kind.of(prompt, params), output, stream=stream)
 
     def new(
         self,

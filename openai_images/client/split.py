@@ -17,7 +17,6 @@ from typing import TypeAlias
 from attrs import define, evolve
 
 from openai_images.client.abstract_call import Call
-from openai_images.client.attempts import Attempts
 from openai_images.client.call import SingleCall
 from openai_images.client.files import OutputFiles
 from openai_images.client.partial_results import SharedObserver, SubCallOutcome, combined_error, merge_results
@@ -80,13 +79,13 @@ class SplitCall(Call):
 
     def __init__(self, sub_calls: Sequence[SubCall], files: OutputFiles | None, expected: int) -> None:
         """Run all sub-calls; `files` are prepared first."""
-        super().__init__()
+        super().__init__([sub_call.call.attempts for sub_call in sub_calls])
         self._sub_calls = sub_calls
         self._files = files
         self._expected = expected
         self._tasks: list[asyncio.Task[None]] = []
         self._events: deque[tuple[ImageEvent, asyncio.Future[None]]] = deque()
-        self._wakeup: asyncio.Future[None] | None = None
+        self._changed = asyncio.Event()
         self._running = 0
         self._has_answer = False
         self._crash: BaseException | None = None
@@ -101,11 +100,6 @@ class SplitCall(Call):
             if len(complete) == len(self._sub_calls):
                 self._result = merge_results(complete)
         return self._result
-
-    @property
-    def all_attempts(self) -> Sequence[Attempts]:
-        """The attempts of each of its requests."""
-        return [sub_call.call.attempts for sub_call in self._sub_calls]
 
     @property
     def is_open(self) -> bool:
@@ -177,7 +171,7 @@ class SplitCall(Call):
             await call.open()
             self._has_answer = True
             while not call.is_over:
-                _wake(self._wakeup)
+                self._changed.set()
                 was_complete = call.result is not None
                 events = await call.read()
                 # After the last image, read to the end without waiting, to free the slot and the connection.
@@ -206,13 +200,13 @@ class SplitCall(Call):
                 raise
         finally:
             self._running -= 1
-            _wake(self._wakeup)
+            self._changed.set()
 
     def _put(self, event: ImageEvent) -> asyncio.Future[None]:
         """Queue the event; return a future that is done when the event is consumed."""
         delivered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._events.append((event, delivered))
-        _wake(self._wakeup)
+        self._changed.set()
         return delivered
 
     def _abort_all(self, error: BaseException, cause: BaseException | None = None) -> None:
@@ -231,8 +225,8 @@ class SplitCall(Call):
         return self._running > 0 and self._crash is None
 
     async def _wait_for_change(self) -> None:
-        self._wakeup = asyncio.get_running_loop().create_future()
-        await self._wakeup
+        self._changed.clear()
+        await self._changed.wait()
 
     def _finish(self) -> None:
         """Set the error when all sub-calls have ended; raise an unexpected exception."""
@@ -250,8 +244,3 @@ def _mark_retrieved(task: asyncio.Task[None]) -> None:
     """Prevent asyncio from logging the exception, which `read` and `open` raise."""
     if not task.cancelled():
         task.exception()
-
-
-def _wake(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)

@@ -52,6 +52,13 @@ class ImageStream:
         return self._call.request_id
 
     @property
+    def wait_reason(self) -> str | None:
+        """Why it waits for a rate limit, and until when; None if it does not, or only for a few seconds."""
+        if self._call.is_over:
+            return None
+        return next(filter(None, (attempts.wait_reason for attempts in self._call.all_attempts)), None)
+
+    @property
     def edited(self) -> bool:
         """Whether the stream is one of `stream_edit`."""
         return self._edited

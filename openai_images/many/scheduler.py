@@ -104,7 +104,11 @@ class Scheduler:
 
     def can_send(self, ticket: int) -> bool:
         """Return whether the call may send: after a stop only if it may have been billed already."""
-        return not self._stopped or ticket in self._sent
+        return not self._stopped or self.may_be_billed(ticket)
+
+    def may_be_billed(self, ticket: int) -> bool:
+        """Return whether its request is in flight, or may have been executed."""
+        return ticket in self._sent
 
     def resume(self, ticket: int) -> None:
         """Record that the call no longer waits."""

@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import (
     Any,
     ClassVar,
+    Final,
     Literal,
     Protocol,
     Self,
@@ -46,6 +47,12 @@ Background: TypeAlias = Literal["auto", "opaque", "transparent"] | str
 OutputFormat: TypeAlias = Literal["png", "jpeg", "webp", "gif", "svg"] | str
 Moderation: TypeAlias = Literal["auto", "low"] | str
 Complexity: TypeAlias = Literal["low", "medium", "high"] | str
+
+
+_NO_IMAGE: Final = (
+    "edit() and stream_edit() need the image to edit: pass image=…, such as a path, bytes, a binary file, or a list "
+    "of them"
+)
 
 
 class GenerateParams(TypedDict, total=False):
@@ -133,6 +140,8 @@ class GenerateRequest:
             raise TypeError(
                 f"this method takes a prompt or its own {cls.__name__}, not {type(prompt).__name__}"
             )
+        if "image" in known and "image" not in params:
+            raise TypeError(_NO_IMAGE)
         return cls(prompt, **params)
 
 
