@@ -8,6 +8,7 @@ Must not: listen on an address that is not loopback.
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -53,22 +54,24 @@ def run_studio(options: StudioOptions, streams: Streams) -> int:
 async def _studio(options: StudioOptions, console: Console) -> int:
     from openai_images.studio import History, Studio, StudioSettings
 
-    try:
-        history = History(options.out)
-    except OSError as error:
-        report_error(console, write_error_report(options.out, error, "Choose another folder with --out."))
-        return 2
-    try:
+    with ExitStack() as closing:  # the history is closed after the client, which writes to it
         async with open_client(options, console, lambda: None, pace=_PACE) as client:
+            try:  # after the key was found: without one, no folder is created
+                history = History(options.out)
+            except OSError as error:
+                advice = "Choose another folder with --out."
+                report_error(console, write_error_report(options.out, error, advice))
+                return 2
+            closing.callback(_close, history, options.out, console)
             model = options.request_params()["model"]
             settings = StudioSettings(model=model or DEFAULT_MODEL, local=options.local)
             return await _serve_until_stopped(Studio(client, history, settings), history, options, console)
-    finally:
-        history.close()
-        if count := history.unwritten_count:
-            console.print_note(
-                f"not written to {options.out}, and no longer kept: {plural(count, 'paid image')}"
-            )
+
+
+def _close(history: History, out: str, console: Console) -> None:
+    history.close()
+    if count := history.unwritten_count:
+        console.print_note(f"not written to {out}, and no longer kept: {plural(count, 'paid image')}")
 
 
 async def _serve_until_stopped(
@@ -91,9 +94,8 @@ async def _serve_until_stopped(
 
 
 def _cancel_all() -> None:
-    for (
-        task
-    ) in asyncio.all_tasks():  # a generation that is cancelled has no end in the journal: it is unknown
+    # A generation that is cancelled has no end in the journal: it is unknown.
+    for task in asyncio.all_tasks():
         task.cancel()
 
 
