@@ -95,10 +95,18 @@ _image_options = combine(
     ),
     option("--format", "output_format", metavar="F", help="png, jpeg, webp, gif or svg."),
     option("--background", metavar="B", help="transparent, opaque, or auto."),
-    option("--compression", type=click.IntRange(0, 100), metavar="0..100", help="For jpeg and webp."),
+    option(
+        "--compression",
+        "output_compression",
+        type=click.IntRange(0, 100),
+        metavar="0..100",
+        help="For jpeg and webp.",
+    ),
     option("--moderation", metavar="M", help="low, or auto."),
-    option("--frames", type=POSITIVE, metavar="N", help="Number of frames of a gif (2 to 16)."),
-    option("--svg-model", metavar="M", help="The model that writes an svg."),
+    option(
+        "--frames", "frame_count", type=POSITIVE, metavar="N", help="Number of frames of a gif (2 to 16)."
+    ),
+    option("--svg-model", "svg", metavar="M", help="The model that writes an svg."),
     option(
         "--param",
         multiple=True,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import traceback
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +35,7 @@ from openai_images._util.heap import keep_freed
 from openai_images.cli.console import Console, plural
 from openai_images.cli.diagnostics import diagnostics_to, name_options
 from openai_images.cli.interrupts import endings_interrupt
+from openai_images.cli.parameters import OPTION_OF
 
 INTERRUPTED = 130
 
@@ -89,16 +90,7 @@ _DAMAGED_BILLED = (
     "It may have been billed, so the data that came instead of an image was kept; check that first."
 )
 
-_SAME_NAME = ("background", "markup", "mask", "model", "moderation", "n", "quality")
-_OPTIONS = {name: f"--{name}" for name in _SAME_NAME} | {
-    "input_fidelity": "--input-fidelity",
-    "frame_count": "--frames",
-    "output_compression": "--compression",
-    "output_format": "--format",
-    "partial_images": "--partial-images",
-    "svg": "--svg-model",
-    "size": "--size (WIDTHxHEIGHT such as 1536x1024, or auto)",
-}
+_OPTIONS = OPTION_OF | {"size": "--size (WIDTHxHEIGHT such as 1536x1024, or auto)"}
 _HINTS = {name: f"Change {option}." for name, option in _OPTIONS.items()}
 
 
@@ -138,17 +130,16 @@ class ErrorReport:
         }
 
 
-def parameter_hints(values: Mapping[str, object], output: str | None) -> dict[str, str]:
-    """Map each parameter to advice, depending on the options in `values` and on `-o`."""
+def parameter_hints(typed: Collection[str], output: str | None) -> dict[str, str]:
+    """Map each parameter to advice, depending on the parameters whose options were typed, and on `-o`."""
     hints = {
-        name: _HINTS[name] if values.get(name) is not None else f"Set it with {option}."
-        for name, option in _OPTIONS.items()
+        name: _HINTS[name] if name in typed else f"Set it with {option}." for name, option in _OPTIONS.items()
     }
     suffix = "" if output is None else PurePath(output).suffix
     if suffix:
         hints["output_format"] = (
             f"-o ends in {suffix}, which requests that format; a name without a suffix requests none."
-            if values.get("output_format") is None
+            if "output_format" not in typed
             else f"Change --format and the suffix {suffix} of -o."
         )
     return hints

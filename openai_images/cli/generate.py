@@ -13,10 +13,10 @@ import os
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import click
-from attrs import asdict, field, frozen
+from attrs import field, frozen
 
 from openai_images import (
     CompletedImage,
@@ -72,11 +72,6 @@ class GenerateOptions(CommandOptions):
             if is_given:
                 raise click.UsageError(f"-o - {why}; leave {option} out, or name a file.")
 
-    def request_params(self, output: str | None = None) -> dict[str, Any]:
-        """Collect the parameters of a request; `output` is `-o`. Raises click.UsageError."""
-        params = super().request_params(output)
-        return params if self.partial_images is None else params | {"partial_images": self.partial_images}
-
 
 def run_generate(options: GenerateOptions, streams: Streams) -> int:
     """Generate, report, and return the exit code. Raises click.UsageError."""
@@ -122,14 +117,7 @@ class GenerateCommand:
 
     def make_report(self, error: ImagesError) -> ErrorReport:
         """Report a failure with hints for the options that were typed."""
-        options = self._options
-        renamed = {
-            "output_compression": options.compression,
-            "frame_count": options.frames,
-            "svg": options.svg_model,
-        }
-        values = asdict(options, recurse=False) | renamed
-        hints = error_report.parameter_hints(values, options.output)
+        hints = error_report.parameter_hints(self._options.typed_params, self._options.output)
         return error_report.report_from(error, hints, self._base_url)
 
     async def run(self) -> int:
