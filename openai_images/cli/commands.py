@@ -66,6 +66,7 @@ def _print_json(error: click.ClickException, out: ResilientStream) -> None:
 
 
 @click.group(
+    _NAME,
     cls=Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
