@@ -80,7 +80,7 @@ def run_generate(options: GenerateOptions, streams: Streams) -> int:
 
 def run_call(command: GenerateCommand) -> int:
     """Run a command, report, and return the exit code."""
-    return error_report.run_command(command.console, command.run, command.interrupted)
+    return error_report.run_command(command.console, command.run(), command.interrupted)
 
 
 class GenerateCommand:
@@ -136,23 +136,20 @@ class GenerateCommand:
                     result = await self._generate(client)
             except ImagesError as error:
                 self._reporter.report_error_images(error)
-                error_report.report_error(console, self.make_report(error), error)
-                return error_report.exit_code(error)
+                return error_report.report_error(console, self.make_report(error), error)
             except OSError as error:
                 sent = bool(self._attempts)
                 advice = "" if sent else "Nothing was sent. Choose another path with -o."
                 where = str(self._destination)
                 report = error_report.write_error_report(where, error, advice, maybe_billed=sent)
-                error_report.report_error(console, report, error)
-                return 1 if sent else 2
+                return error_report.report_error(console, report, error)
         return self._reporter.report_result(result)
 
     def interrupted(self) -> ErrorReport:
         """Print the finished images, and report what may be billed after a Ctrl-C at this point."""
         self._reporter.report_images(self._images)
-        return ErrorReport(
-            error_type="Interrupted",
-            message=f"interrupted: {self._describe_interrupt()}",
+        return error_report.interrupted_report(
+            f"interrupted: {self._describe_interrupt()}",
             maybe_billed=bool(self._attempts) and not (self._is_complete or self._options.local),
             attempts=self._attempts,
         )

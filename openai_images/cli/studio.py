@@ -15,8 +15,8 @@ from attrs import frozen
 
 from openai_images.cli.console import DEFAULT_MODEL, Console, Streams, plural
 from openai_images.cli.error_report import (
-    INTERRUPTED,
     ErrorReport,
+    interrupted_report,
     report_error,
     run_command,
     write_error_report,
@@ -44,11 +44,7 @@ def run_studio(options: StudioOptions, streams: Streams) -> int:
     """Serve until Ctrl-C and return the exit code. Raises click.UsageError."""
     options.check()
     console = options.make_console(streams)
-    return run_command(
-        console,
-        lambda: _studio(options, console),
-        _stopped_report,
-    )
+    return run_command(console, _studio(options, console), _stopped_report)
 
 
 async def _studio(options: StudioOptions, console: Console) -> int:
@@ -60,8 +56,7 @@ async def _studio(options: StudioOptions, console: Console) -> int:
                 history = History(options.out)
             except OSError as error:
                 advice = "Choose another folder with --out."
-                report_error(console, write_error_report(options.out, error, advice))
-                return 2
+                return report_error(console, write_error_report(options.out, error, advice))
             closing.callback(_close, history, options.out, console)
             model = options.request_params()["model"]
             settings = StudioSettings(model=model or DEFAULT_MODEL, local=options.local)
@@ -83,14 +78,12 @@ async def _serve_until_stopped(
         with interrupts:
             await _serve(studio, history, options, console, stopped)
     except OSError as error:
-        report_error(console, _port_report(options.port, error))
-        return 2
+        return report_error(console, _port_report(options.port, error))
     except asyncio.CancelledError:
         if interrupts.count < 2 or task is None:
             raise
         task.uncancel()
-    report_error(console, _stopped_report())
-    return INTERRUPTED
+    return report_error(console, _stopped_report())
 
 
 def _cancel_all() -> None:
@@ -126,11 +119,14 @@ def _open_browser(url: str) -> None:
 
 
 def _stopped_report() -> ErrorReport:
-    return ErrorReport(error_type="Interrupted", message="stopped", advice=_CLOSED)
+    return interrupted_report("stopped", advice=_CLOSED)
 
 
 def _port_report(port: int, error: OSError) -> ErrorReport:
     message = f"port {port} on 127.0.0.1 cannot be used: {error.strerror or error}"
     return ErrorReport(
-        error_type=type(error).__name__, message=message, advice="Choose another one with --port."
+        error_type=type(error).__name__,
+        message=message,
+        exit_code=2,
+        advice="Choose another one with --port.",
     )
