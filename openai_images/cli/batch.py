@@ -43,9 +43,8 @@ def run_batch(options: BatchCommandOptions, streams: Streams) -> int:
             job = load_job(options)
         command = BatchCommand(job, console)
     except ImagesError as error:
-        error_report.report_error(console, error_report.report_from(error), error)
-        return error_report.exit_code(error)
-    return error_report.run_command(console, command.run, command.interrupted)
+        return error_report.report_error(console, error_report.report_from(error), error)
+    return error_report.run_command(console, command.run(), command.interrupted)
 
 
 class BatchCommand:
@@ -81,7 +80,7 @@ class BatchCommand:
         batch = self._batch
         sent = batch is not None and batch.summary.unknown > len(batch.plan.unknown)
         message = f"interrupted: {'requests that were sent may be billed' if sent else 'nothing was sent'}"
-        return ErrorReport(error_type="Interrupted", message=message, maybe_billed=sent)
+        return error_report.interrupted_report(message, maybe_billed=sent)
 
     async def _dry_run(self) -> int:
         """Plan without sending; no folder is created."""
@@ -172,10 +171,8 @@ class BatchCommand:
         if isinstance(error, ImagesError):
             raise error
         advice = "Nothing was sent. Choose another folder with --out."
-        error_report.report_error(
-            self._console, error_report.write_error_report(self._options.out, error, advice), error
-        )
-        return 2
+        report = error_report.write_error_report(self._options.out, error, advice)
+        return error_report.report_error(self._console, report, error)
 
     def _report_run_error(self, error: ImagesError | OSError) -> None:
         advice = "Finished images are kept. Check the folder, then run the same command again."

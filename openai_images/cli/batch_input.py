@@ -32,7 +32,7 @@ from openai_images.cli.batch_plan import BudgetLeft, cost_range
 from openai_images.cli.console import dollars, plural
 from openai_images.cli.options import CommandOptions
 from openai_images.cli.output import output_format
-from openai_images.cli.parameters import parse_parameters
+from openai_images.cli.parameters import OPTION_OF, parse_parameters
 from openai_images.cli.preview import write_thumbnail
 
 if TYPE_CHECKING:  # a batch on one machine does not need it
@@ -125,14 +125,7 @@ class BatchCommandOptions(CommandOptions):
     @property
     def typed_options(self) -> dict[str, str]:
         """The option that the user typed for each parameter."""
-        names = ("n", "size", "quality", "model", "background", "moderation")
-        options = {name: (f"--{name}", getattr(self, name)) for name in names} | {
-            "output_format": ("--format", self.output_format),
-            "output_compression": ("--compression", self.compression),
-            "frame_count": ("--frames", self.frames),
-            "svg": ("--svg-model", self.svg_model),
-        }
-        typed = {name: option for name, (option, value) in options.items() if value is not None}
+        typed = {name: OPTION_OF[name] for name in self.typed_params}
         return typed | {name: f"--param {name}" for name in parse_parameters(self.param)}
 
 

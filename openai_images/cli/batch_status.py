@@ -12,11 +12,11 @@ from importlib.util import find_spec
 from attrs import frozen
 
 from openai_images import BatchOptions, ImagesError, OpenClaim, SharedStatus, read_batch_status
-from openai_images.cli import error_report
 from openai_images.cli.batch_folder import is_marked
 from openai_images.cli.batch_input import STAND_IN
 from openai_images.cli.batch_report import RunSummary
 from openai_images.cli.console import Console, Streams, duration, plural, printable, truncate
+from openai_images.cli.error_report import report_error, report_from, write_error_report
 from openai_images.cli.preview import write_thumbnail
 
 _MAX_CLAIMS = 20
@@ -48,12 +48,9 @@ def run_batch_status(options: BatchStatusOptions, streams: Streams) -> int:
     try:
         status = read_batch_status(options.out, batch_options)
     except ImagesError as error:
-        error_report.report_error(console, error_report.report_from(error), error)
-        return error_report.exit_code(error)
+        return report_error(console, report_from(error), error)
     except OSError as error:
-        report = error_report.write_error_report(options.out, error, "Nothing was sent.")
-        error_report.report_error(console, report, error)
-        return 2
+        return report_error(console, write_error_report(options.out, error, "Nothing was sent."), error)
     return _report(console, options.out, status, is_local=is_local)
 
 

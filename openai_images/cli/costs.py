@@ -16,8 +16,8 @@ from typing import Any
 from attrs import evolve, frozen
 
 from openai_images import BatchCosts, BatchFolderError, ConfigurationError, ModelCosts, read_batch_costs
-from openai_images.cli import error_report
 from openai_images.cli.console import Console, Streams, dollars, plural, printable, table_lines
+from openai_images.cli.error_report import report_error, report_from
 
 _PLACEHOLDERS = "stand-ins.txt"
 """The file that `batch --local` leaves in its folder."""
@@ -44,8 +44,7 @@ def run_costs(options: CostsOptions, streams: Streams) -> int:
     try:
         folders = list(_read(options.folders, console))
     except ConfigurationError as error:
-        error_report.report_error(console, error_report.report_from(error), error)
-        return error_report.exit_code(error)
+        return report_error(console, report_from(error), error)
     billed = [model for folder in folders if not folder.is_local for model in folder.costs.models]
     total = _sum(billed)
     if options.as_json:

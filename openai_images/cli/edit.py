@@ -57,7 +57,6 @@ class EditCommand(GenerateCommand):
             "image": [_read_image(name) for name in options.images],
             "mask": options.mask and _read_image(options.mask),
             "markup": options.markup and _read_image(options.markup),
-            "input_fidelity": options.input_fidelity,
         }
         self._params |= {name: value for name, value in values.items() if value is not None}
 

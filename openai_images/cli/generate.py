@@ -13,10 +13,10 @@ import os
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import click
-from attrs import asdict, field, frozen
+from attrs import field, frozen
 
 from openai_images import (
     CompletedImage,
@@ -72,11 +72,6 @@ class GenerateOptions(CommandOptions):
             if is_given:
                 raise click.UsageError(f"-o - {why}; leave {option} out, or name a file.")
 
-    def request_params(self, output: str | None = None) -> dict[str, Any]:
-        """Collect the parameters of a request; `output` is `-o`. Raises click.UsageError."""
-        params = super().request_params(output)
-        return params if self.partial_images is None else params | {"partial_images": self.partial_images}
-
 
 def run_generate(options: GenerateOptions, streams: Streams) -> int:
     """Generate, report, and return the exit code. Raises click.UsageError."""
@@ -85,7 +80,7 @@ def run_generate(options: GenerateOptions, streams: Streams) -> int:
 
 def run_call(command: GenerateCommand) -> int:
     """Run a command, report, and return the exit code."""
-    return error_report.run_command(command.console, command.run, command.interrupted)
+    return error_report.run_command(command.console, command.run(), command.interrupted)
 
 
 class GenerateCommand:
@@ -122,14 +117,7 @@ class GenerateCommand:
 
     def make_report(self, error: ImagesError) -> ErrorReport:
         """Report a failure with hints for the options that were typed."""
-        options = self._options
-        renamed = {
-            "output_compression": options.compression,
-            "frame_count": options.frames,
-            "svg": options.svg_model,
-        }
-        values = asdict(options, recurse=False) | renamed
-        hints = error_report.parameter_hints(values, options.output)
+        hints = error_report.parameter_hints(self._options.typed_params, self._options.output)
         return error_report.report_from(error, hints, self._base_url)
 
     async def run(self) -> int:
@@ -148,23 +136,20 @@ class GenerateCommand:
                     result = await self._generate(client)
             except ImagesError as error:
                 self._reporter.report_error_images(error)
-                error_report.report_error(console, self.make_report(error), error)
-                return error_report.exit_code(error)
+                return error_report.report_error(console, self.make_report(error), error)
             except OSError as error:
                 sent = bool(self._attempts)
                 advice = "" if sent else "Nothing was sent. Choose another path with -o."
                 where = str(self._destination)
                 report = error_report.write_error_report(where, error, advice, maybe_billed=sent)
-                error_report.report_error(console, report, error)
-                return 1 if sent else 2
+                return error_report.report_error(console, report, error)
         return self._reporter.report_result(result)
 
     def interrupted(self) -> ErrorReport:
         """Print the finished images, and report what may be billed after a Ctrl-C at this point."""
         self._reporter.report_images(self._images)
-        return ErrorReport(
-            error_type="Interrupted",
-            message=f"interrupted: {self._describe_interrupt()}",
+        return error_report.interrupted_report(
+            f"interrupted: {self._describe_interrupt()}",
             maybe_billed=bool(self._attempts) and not (self._is_complete or self._options.local),
             attempts=self._attempts,
         )

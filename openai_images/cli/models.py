@@ -26,7 +26,7 @@ from openai_images import (
     known_models,
 )
 from openai_images.cli.console import Console, Streams, join_limited, plural, printable, table_lines
-from openai_images.cli.error_report import ErrorReport, run_command
+from openai_images.cli.error_report import run_command
 from openai_images.cli.options import CommandOptions, offline_client, open_client
 
 _SIZES = ("1024x1024", "1536x1024", "1024x1536", "2048x2048", "3840x2160")
@@ -66,11 +66,7 @@ def run_models(options: ModelsOptions, streams: Streams) -> int:
     if not options.ask_server:
         _print(console, [ModelStatus(spec, current_date()) for spec in known_models()])
         return 0
-    return run_command(
-        console,
-        lambda: _check(options, console),
-        lambda: ErrorReport(error_type="Interrupted", message="interrupted"),
-    )
+    return run_command(console, _check(options, console))
 
 
 def current_date() -> date:

@@ -21,7 +21,7 @@ from attrs import evolve, field, frozen
 from openai_images import ConfigurationError, ImagesClient, Limits, Timeouts
 from openai_images.cli.console import DEFAULT_MODEL, Console, Streams
 from openai_images.cli.output import output_format
-from openai_images.cli.parameters import parse_parameters
+from openai_images.cli.parameters import OPTION_OF, parse_parameters
 
 _NO_KEY = (
     "no API key: set OPENAI_API_KEY (any text will do for a server that needs none), or AZURE_OPENAI_ENDPOINT and "
@@ -51,10 +51,10 @@ class CommandOptions:
     model: str | None = None
     output_format: str | None = None
     background: str | None = None
-    compression: int | None = None
+    output_compression: int | None = None
     moderation: str | None = None
-    frames: int | None = None
-    svg_model: str | None = None
+    frame_count: int | None = None
+    svg: str | None = None
     param: tuple[str, ...] = field(default=(), repr=False)
     local: bool = False
     azure: bool | None = None
@@ -97,7 +97,7 @@ class CommandOptions:
 
     def check_format(self, wanted: str | None, advice: str) -> None:
         """Raise click.UsageError if an option is for another format; {0} in `advice` is its name."""
-        for option, value, name in (("--frames", self.frames, "gif"), ("--svg-model", self.svg_model, "svg")):
+        for option, value, name in (("--frames", self.frame_count, "gif"), ("--svg-model", self.svg, "svg")):
             if value is not None and wanted != name:
                 raise click.UsageError(f"{option} is for {name}: {advice.format(name)}.")
 
@@ -105,24 +105,23 @@ class CommandOptions:
         """Make the console for these options."""
         return Console(streams.out, streams.err, quiet=self.quiet, verbose=self.verbose, as_json=self.as_json)
 
+    @property
+    def typed_params(self) -> dict[str, Any]:
+        """The values of the options that are parameters of a request."""
+        values = {name: getattr(self, name, None) for name in OPTION_OF}
+        return {name: value for name, value in values.items() if value is not None}
+
     def request_params(self, output: str | None = None) -> dict[str, Any]:
         """Collect the parameters of a request; `output` is `-o`. Raises click.UsageError."""
         deployment = _env("AZURE_OPENAI_DEPLOYMENT") or _env("AZURE_OPENAI_DEPLOYMENT_NAME")
         default = deployment if self.is_azure and deployment else DEFAULT_MODEL
-        params = {
-            "model": default if self.model is None else self.model,
-            "n": self.n,
-            "size": self.size,
-            "quality": self.quality,
-            "background": self.background,
-            "output_format": output_format(output, self.output_format),
-            "output_compression": self.compression,
-            "moderation": self.moderation,
-            "frame_count": self.frames,
-            "svg": None if self.svg_model is None else {"model": self.svg_model},
-            **parse_parameters(self.param),
-        }
-        return {name: value for name, value in params.items() if value is not None}
+        params = self.typed_params | parse_parameters(self.param)
+        params["model"] = default if self.model is None else self.model
+        if (chosen := output_format(output, self.output_format)) is not None:
+            params["output_format"] = chosen
+        if self.svg is not None:
+            params["svg"] = {"model": self.svg}
+        return params
 
 
 def offline_client(options: CommandOptions) -> ImagesClient:

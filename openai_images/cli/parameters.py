@@ -15,21 +15,20 @@ from attrs import fields_dict
 
 from openai_images import EditRequest
 
-_OPTIONS = {
+_SAME_NAME = ("background", "input_fidelity", "markup", "mask", "model", "moderation", "n", "partial_images")
+OPTION_OF = {name: f"--{name.replace('_', '-')}" for name in (*_SAME_NAME, "quality", "size")} | {
+    "frame_count": "--frames",
+    "output_compression": "--compression",
+    "output_format": "--format",
+    "svg": "--svg-model",
+}
+"""The option of each parameter that has one; the attribute of the options has the parameter's name."""
+
+_REJECTED = OPTION_OF | {
     "prompt": "PROMPT, or edit's --prompt",
     "image": "edit's IMAGE",
     "stream": "--partial-images N",
-    "output_compression": "--compression",
-    "output_format": "--format",
-    "frame_count": "--frames",
     "svg": "--svg-model (svg alone takes more: extra_body in Python)",
-    **{
-        name: f"--{name.replace('_', '-')}"
-        for name in (
-            *("background", "input_fidelity", "markup", "mask", "model", "moderation", "n"),
-            *("partial_images", "quality", "size"),
-        )
-    },
 }
 _NUMBERS = ("frame_duration_ms",)
 
@@ -38,14 +37,14 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, Any]:
     """Return keywords for the client: its own parameters, and `extra_body` for others. Raises click.UsageError."""
     params: dict[str, Any] = {}
     extra: dict[str, Any] = {}
-    known = fields_dict(EditRequest).keys() - _OPTIONS.keys() - {"extra_body", "as_json"}
+    known = fields_dict(EditRequest).keys() - _REJECTED.keys() - {"extra_body", "as_json"}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise click.UsageError(f"--param {text!r} should look like seed=7, or style='\"vivid\"'.")
         name = name.strip()
-        if name in _OPTIONS:
-            raise click.UsageError(f"--param {name}=…: use {_OPTIONS[name]}.")
+        if name in _REJECTED:
+            raise click.UsageError(f"--param {name}=…: use {_REJECTED[name]}.")
         if name in known:
             params[name] = _parse(value) if name in _NUMBERS else value
         else:

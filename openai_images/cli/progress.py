@@ -143,8 +143,10 @@ class CallProgress:
 
     def send(self, stage: str, attempts: int) -> ProgressStep:
         """Count a request."""
-        if attempts > 1:
-            stage += f" ({attempts} requests sent)" if self.has_several_images else f" (attempt {attempts})"
+        if attempts > 1 and self.has_several_images:
+            stage += f" ({attempts} requests sent)"
+        elif attempts > 1:  # whether it connects this time is not known yet
+            stage = f"retrying (attempt {attempts})"
         return self.step(stage)
 
     def add_partial(self, image: Image) -> ProgressStep:
