@@ -239,7 +239,7 @@ if not TYPE_CHECKING:  # a type checker that sees it accepts every misspelt name
     def __getattr__(name: str) -> object:
         """Import a public name from its module, once."""
         if name not in _MODULE_BY_NAME:
-            from openai_images._util.name_errors import missing_name  # noqa: PLC0415  only mistakes need it
+            from openai_images._util.keyword_hints import missing_name  # noqa: PLC0415  only mistakes need it
 
             raise missing_name(__name__, name, __all__)
         value = getattr(import_module(f"{__name__}.{_MODULE_BY_NAME[name]}"), name)
