@@ -11,9 +11,9 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 
+from openai_images import GenerateRequest
 from openai_images.catalog.models import MODELS, find_model
 from openai_images.errors import ConfigurationError, RequestInvalidError
-from openai_images.models import GenerateRequest
 from openai_images.models.requests import EditRequest
 from openai_images.validation import context as asked_module
 from openai_images.validation.context import context_from
