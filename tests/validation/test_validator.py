@@ -17,7 +17,7 @@ from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.models.requests import EditRequest
 from openai_images.validation import context as asked_module
 from openai_images.validation.context import context_from
-from openai_images.validation.near_names import is_misspelt, near_name, near_size
+from openai_images.validation.name_rules import is_misspelt, near_name, near_size
 from openai_images.validation.validator import (
     Mode,
     Problem,
