@@ -97,7 +97,7 @@ class Adjustable(Portable):
     if not TYPE_CHECKING:  # type checkers report unknown attributes themselves
 
         def __getattr__(self, name: str) -> object:
-            from openai_images.models.keyword_hints import unknown_attribute  # noqa: PLC0415
+            from openai_images._util.keyword_hints import unknown_attribute  # noqa: PLC0415
 
             raise AttributeError(unknown_attribute(type(self).__name__, name), name=name, obj=self)
 
@@ -172,7 +172,7 @@ def reject_unknown(names: Collection[str], known: Collection[str], function: str
     unknown = [name for name in names if name not in known]
     if unknown:
         # Imported here: valid settings never load it.
-        from openai_images.models.keyword_hints import unknown_setting  # noqa: PLC0415
+        from openai_images._util.keyword_hints import unknown_setting  # noqa: PLC0415
 
         raise TypeError(unknown_setting(unknown[0], known, function))
 

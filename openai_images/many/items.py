@@ -122,7 +122,7 @@ def _parse_request(value: object, defaults: Mapping[str, Any]) -> GenerateReques
     unknown = [name for name in own if name not in known]
     if unknown:
         # Imported here: valid requests never load it.
-        from openai_images.models.keyword_hints import unknown_keyword  # noqa: PLC0415
+        from openai_images._util.keyword_hints import unknown_keyword  # noqa: PLC0415
 
         raise RequestInvalidError(unknown_keyword(unknown[0], (*known, "key")))
     if own.get("prompt") is None:

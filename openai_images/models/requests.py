@@ -131,7 +131,7 @@ class GenerateRequest:
         known: frozenset[str] = _names_of(kind)
         if not params.keys() <= known:
             # Imported here: valid requests never load it.
-            from openai_images.models.keyword_hints import VERB_KEYWORDS, unknown_keyword  # noqa: PLC0415
+            from openai_images._util.keyword_hints import VERB_KEYWORDS, unknown_keyword  # noqa: PLC0415
 
             raise TypeError(unknown_keyword(min(params.keys() - known), (*known, *VERB_KEYWORDS)))
         if isinstance(prompt, cls) and prompt.path == cls.path:

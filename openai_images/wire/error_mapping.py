@@ -36,16 +36,15 @@ _NOT_ALLOWED = 405
 _WRONG_ADDRESS = (
     "check base_url: nothing there takes such requests (most servers want one that ends with /v1)"
 )
-MAX_ERRORS = 100
-"""Errors kept for images that did not come; a server may send 100,000 items with an error each."""
-
-MAX_DAMAGED = 10
-"""Damaged images kept, perhaps in memory: the API's largest `n` of one request."""
+MAX_ERRORS = MAX_DAMAGED = 10
+"""The API's largest `n`: errors kept for images that did not come, each of which takes milliseconds to classify, and
+damaged images, perhaps in memory. A server may send 100,000 items."""
 
 _SHOWN_BYTES = 40
 """Bytes of a non-image that an error quotes: enough to recognize a text or an HTML page."""
 
-_LONGEST_WORDS = 4 * 1024  # characters of a message that are used to classify it
+_LONGEST_WORDS = 1024
+"""Characters of a message that are used to classify it, which takes up to 5 microseconds a character."""
 
 LONGEST_REASON = 300
 """Characters of `reason`: it fits in one log line together with other fields."""

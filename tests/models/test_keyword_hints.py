@@ -24,8 +24,8 @@ from openai_images import (
     RetryPolicy,
     Timeouts,
 )
+from openai_images._util.keyword_hints import ATTRIBUTES, KEYWORDS, VALUE_ATTRIBUTES, VERB_KEYWORDS
 from openai_images.many.items import parse_item
-from openai_images.models.keyword_hints import ATTRIBUTES, KEYWORDS, VALUE_ATTRIBUTES, VERB_KEYWORDS
 from openai_images.models.parameters import DESCRIPTIONS
 
 AZURE = "https://name.openai.azure.com"

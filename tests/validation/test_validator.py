@@ -11,13 +11,13 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 
+from openai_images import GenerateRequest
 from openai_images.catalog.models import MODELS, find_model
 from openai_images.errors import ConfigurationError, RequestInvalidError
-from openai_images.models import GenerateRequest
 from openai_images.models.requests import EditRequest
 from openai_images.validation import context as asked_module
 from openai_images.validation.context import context_from
-from openai_images.validation.near_names import is_misspelt, near_name, near_size
+from openai_images.validation.name_rules import is_misspelt, near_name, near_size
 from openai_images.validation.validator import (
     Mode,
     Problem,

@@ -265,6 +265,19 @@ def test_reasons_and_damaged_pictures_are_bounded() -> None:
     assert len(reading(EVENT_STREAM)([failed + good]).reasons) == MAX_ERRORS
 
 
+def test_many_long_errors_beside_an_image_take_little_time() -> None:
+    """To classify one takes milliseconds: a hundred held up the loop for a second."""
+
+    def seconds(count: int) -> float:
+        error = {"error": {"message": "the balance of account " * 1000}}
+        body = json.dumps({"data": [{"b64_json": text("A")}, *[error] * count]}).encode()
+        begun = time.process_time()
+        assert reading(JSON)([body]).reasons
+        return time.process_time() - begun
+
+    assert min(seconds(100) for _ in range(3)) < 3 * min(seconds(10) for _ in range(3))
+
+
 def calls(work: Callable[[], object]) -> int:
     """How many functions of Python are called for it."""
     count = 0

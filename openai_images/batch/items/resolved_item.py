@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 
 from attrs import evolve, field, fields_dict, frozen
 
-from openai_images._util.plain_json import json_value
+from openai_images._util.json import json_value
 from openai_images.batch.items.models import BatchItem, BatchOptions
 from openai_images.batch.items.source_images import ImageDigests
 from openai_images.errors import BatchInputError, RequestInvalidError

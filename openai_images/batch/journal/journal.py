@@ -22,7 +22,7 @@ from pathlib import Path
 from attrs import asdict, frozen
 
 from openai_images._util.filesystem import Disk
-from openai_images._util.plain_json import json_value
+from openai_images._util.json import json_value
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
 from openai_images.errors import (
     APIStatusError,
