@@ -22,7 +22,7 @@ from openai_images.batch.run.item_runner import ItemRunner
 from openai_images.batch.run.item_store import ItemTakenError
 from openai_images.batch.run.recorder import share_outcome
 from openai_images.batch.run.remote_runner import RemoteBatch, RemoteItemRunner
-from openai_images.batch.run.run_state import RunSettings, RunState, WorkItem, planned_work
+from openai_images.batch.run.run_state import RunState, WorkItem, planned_work
 from openai_images.batch.sheet.contact_sheet import write_page
 from openai_images.batch.sheet.image_records import write_records
 from openai_images.batch.sheet.sheet_entries import make_thumbnail
@@ -38,17 +38,23 @@ from openai_images.models.results import ImageResult
 class BatchRunner:
     """Runs a batch: call `next` until it raises, then `aclose`."""
 
-    def __init__(self, settings: RunSettings, remote: RemoteBatch | None = None) -> None:
-        """Run the items in this process, or, with a `remote` batch, in a cluster."""
-        opened, options = settings.opened, settings.options
+    def __init__(
+        self,
+        run: RunState,
+        remote: RemoteBatch | None,
+        progress: Callable[[Progress], object] | None,
+        start_time: float,
+    ) -> None:
+        """Run the items in this process, or, with a `remote` batch, in a cluster; `start_time` is monotonic."""
+        opened, options = run.opened, run.options
         self.plan, self._opened = opened.plan, opened
         self.status = BatchStatus(opened.plan, opened.ledger)
-        self._run = RunState(settings, stop=lambda: self._outcomes.stop())  # noqa: PLW0108  they are made below
-        self._timing = settings.caller.timing
-        self._start_time = settings.start_time
+        self._run = run
+        self._timing = run.caller.timing
+        self._start_time = start_time
         self._end_time: float | None = None
         self._options = options
-        self._items = {item.key: item for item in settings.items}
+        self._items = {item.key: item for item in opened.items}
         self._duplicates: dict[str, list[ResolvedItem]] = {}
         for key, representative in self.plan.same.items():
             if representative in opened.stems:
@@ -61,8 +67,9 @@ class BatchRunner:
         self._remote = remote
         self._streak = FailureStreak(options.max_identical_failures)  # of items that run in a cluster
         self._outcomes = Outcomes(
-            self._requests(), self._run_item, self._run_options(settings), self._new_runner()
+            self._requests(), self._run_item, self._run_options(progress), self._new_runner()
         )
+        run.on_stop = self._outcomes.stop
 
     def _new_runner(self) -> Callable[..., Runner]:
         if not self._options.economy:
@@ -72,8 +79,8 @@ class BatchRunner:
         work = (self._items, self.plan.to_send, self._opened, self._make_thumbnails)
         return economy_runner(self._run, self._options, *work)
 
-    def _run_options(self, settings: RunSettings) -> RunOptions:
-        options, caller, remote, progress = settings.options, settings.caller, self._remote, settings.progress
+    def _run_options(self, progress: Callable[[Progress], object] | None) -> RunOptions:
+        options, caller, remote = self._options, self._run.caller, self._remote
         if remote is not None and progress is not None:
             progress = partial(_show, progress, remote)
         return RunOptions(

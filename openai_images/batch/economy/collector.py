@@ -16,7 +16,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from openai_images.batch.economy.economy_items import EconomyItems, EconomyObserver, ProviderRows
+from openai_images.batch.economy.economy_run import EconomyItems, EconomyObserver, ProviderRows
 from openai_images.batch.folder.image_files import Downloads, complete, discard
 from openai_images.batch.journal.ledger import SubmittedBatch
 from openai_images.batch.provider.input_file import custom_id_of

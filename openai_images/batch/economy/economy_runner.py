@@ -17,7 +17,7 @@ from typing import Any
 from attrs import evolve
 
 from openai_images.batch.economy.collector import Collector
-from openai_images.batch.economy.economy_items import EconomyItems, EconomySettings
+from openai_images.batch.economy.economy_run import EconomyItems, EconomySettings
 from openai_images.batch.economy.submitter import Submitter
 from openai_images.batch.economy.watcher import Watcher
 from openai_images.batch.folder.image_files import Downloads

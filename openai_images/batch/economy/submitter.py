@@ -15,7 +15,7 @@ from collections import deque
 
 from attrs import define, evolve, field
 
-from openai_images.batch.economy.economy_items import (
+from openai_images.batch.economy.economy_run import (
     EconomyItems,
     EconomyObserver,
     ProviderRows,

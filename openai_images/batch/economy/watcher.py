@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from attrs import define, field
 
-from openai_images.batch.economy.economy_items import EconomyObserver
+from openai_images.batch.economy.economy_run import EconomyObserver
 from openai_images.batch.items.models import BatchOptions
 from openai_images.batch.journal.ledger import SubmittedBatch
 from openai_images.batch.provider.provider_batch import WINDOW, ProviderBatch, poll_delay

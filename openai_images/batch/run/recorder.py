@@ -78,11 +78,7 @@ class ItemRecorder:
         is_incomplete = state in ("failed", "unknown") and 0 < count < expected
         missing = {"missing": expected - count} if is_incomplete else {}
         row = {"state": state, "key": item.key, "request": item.digest, **fields, **missing, **files}
-        try:
-            await self.run.record(row, has_images=bool(files))
-        except OSError as error:
-            self.run.halt(error, () if stored is None else stored.images)
-            raise
+        await self.run.record(row, () if stored is None else stored.images, has_images=bool(files))
         self.is_open = state == "sent"
         if is_incomplete and not self.run.has_reported_missing:
             self.run.has_reported_missing = True
@@ -115,9 +111,8 @@ async def share_outcome(run: RunState, item: ResolvedItem, outcome: Outcome) -> 
         return shared
     files = run.ledger.get(outcome.key).files
     try:
-        await run.record(done_row(item.key, item.digest, files, same_as=outcome.key), has_images=False)
+        await run.record(done_row(item.key, item.digest, files, same_as=outcome.key))
     except OSError as error:
-        run.halt(error)
         return Failed(item.index, item.key, item.request, error, show_prompt=outcome.show_prompt)
     return shared
 

@@ -144,7 +144,7 @@ class RemoteItemRunner:
         try:
             row = await self._remote.run(self._work)
             for each in () if row is None else row["rows"]:
-                await self._run.record(each, has_images=False)
+                await self._run.record(each)
         except (ClusterError, ConfigurationError, OSError) as error:
             self._run.halt(error)
             return None

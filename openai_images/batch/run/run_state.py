@@ -31,7 +31,6 @@ from openai_images.errors import (
     QuotaExhaustedError,
 )
 from openai_images.models.image import Image
-from openai_images.models.outcomes import Progress
 
 _THREADS = 8
 """The most concurrent writes of images: a disk syncs several in little more time than one."""
@@ -45,48 +44,36 @@ _STOP_REASONS: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-@frozen(kw_only=True)
-class RunSettings:
-    """The parts of a run."""
-
-    caller: Caller
-    items: Sequence[ResolvedItem]
-    opened: OpenBatch
-    options: BatchOptions
-    progress: Callable[[Progress], object] | None
-    disk: Disk
-    start_time: float
-
-
 class RunState:
-    """The state that all items of a run share; `stop` is called when nothing more shall be sent."""
+    """The state that all items of a run share; `on_stop` is called when nothing more shall be sent."""
 
-    def __init__(self, settings: RunSettings, stop: Callable[[], None]) -> None:
-        opened, options = settings.opened, settings.options
-        self.caller = settings.caller
-        self.prices = options.prices
+    on_stop: Callable[[], None]
+
+    def __init__(self, caller: Caller, opened: OpenBatch, options: BatchOptions, disk: Disk) -> None:
+        self.caller = caller
+        self.opened = opened
+        self.options = options
         self.root = opened.root or Path()
         self.ledger = opened.ledger
-        self._has_max_cost = options.max_image_cost is not None
         self.submitted: dict[str, Reservation] = {}  # in economy: of the items that an earlier run has sent
-        self.budget = BudgetGate(self._new_budget(settings))
-        self.breaker = CircuitBreaker(options.max_outage, settings.caller.timing)
+        self.budget = BudgetGate(self._new_budget())
+        self.breaker = CircuitBreaker(options.max_outage, caller.timing)
         self.threads = ThreadPoolExecutor(_THREADS, "openai_images batch")
         self.stop_reason = StopReason()
         self.has_reported_missing = False
-        self.store = opened.new_store(settings.disk)
-        self._stop = stop
+        self.store = opened.new_store(disk)
 
     def cost(self, item: ResolvedItem) -> RequestCost:
         """Return the possible cost of an item."""
-        return RequestCost.of(item.request, item.estimate, item.image_count, is_certain=self._has_max_cost)
+        is_certain = self.options.max_image_cost is not None
+        return RequestCost.of(item.request, item.estimate, item.image_count, is_certain=is_certain)
 
-    def _new_budget(self, settings: RunSettings) -> Budget:
+    def _new_budget(self) -> Budget:
         """Return the budget, with the costs of earlier runs, in total and per kind of image."""
-        limit, spent = settings.options.budget, self.ledger.spending.upper_bound
-        is_collected = settings.options.economy  # then the costs of the items at the provider will be known
+        limit, spent = self.options.budget, self.ledger.spending.upper_bound
+        is_collected = self.options.economy  # then the costs of the items at the provider will be known
         budget = Budget(limit, spent if is_collected else spent + self.ledger.submitted_estimate)
-        items = {} if limit is None else {item.key: item for item in settings.items}
+        items = {} if limit is None else {item.key: item for item in self.opened.items}
         for key, item in items.items():
             record = self.ledger.get(key)
             if record.cost is not None and record.files and record.request == item.digest:
@@ -98,10 +85,19 @@ class RunState:
             self.submitted[key] = budget.hold(cost)
         return budget
 
-    async def record(self, row: JournalRow, *, has_images: bool) -> None:
-        """Write a row after syncing the names of its images, and count it. Raises OSError."""
+    async def record(
+        self, row: JournalRow, images: Sequence[Image] = (), *, has_images: bool = False
+    ) -> None:
+        """Write a row after syncing the names of its `images`, and count it.
+
+        Raises OSError after it has stopped the run.
+        """
         row = dated_row(row, timestamp(self.caller.timing.wall()))
-        await self.store.append(row, has_images=has_images)
+        try:
+            await self.store.append(row, has_images=has_images)
+        except OSError as error:
+            self.halt(error, images)
+            raise
         self.ledger.add(row)
 
     def halt(self, error: Exception, images: Sequence[Image] = ()) -> None:
@@ -113,7 +109,7 @@ class RunState:
         if reason.error is None:
             reason.error = error
             reason.reason = next((name for cls, name in _STOP_REASONS if isinstance(error, cls)), "folder")
-        self._stop()
+        self.on_stop()
 
     def pop_error(self) -> Exception | None:
         """Return the error that ended the run, with advice, and forget it."""
