@@ -6,7 +6,6 @@ to the machine, so that the same number may be another moment in another round. 
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,8 +15,6 @@ from attrs import frozen
 from benchmarks.cancel_run import Moment, Scenario, Server, cancelled, serving
 from benchmarks.cancel_scenarios import SCENARIOS
 from benchmarks.kill import noise
-
-__all__ = ["SIDE", "Finding", "Found", "at_every_step", "main"]
 
 SIDE = 600  # of the image, in pixels: 1 MB arrives in several pieces, and goes to its file in two
 MOST = 20_000
@@ -90,7 +87,3 @@ def main() -> int:
         wrong += len(found.findings)
     print(f"{total:,} cancellations, {wrong:,} faults")
     return int(bool(wrong))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,8 +12,6 @@ from benchmarks.cancel_run import MODEL, PATIENCE, SLOTS, Scenario, Stage
 from benchmarks.kill_run import Job, Snapshot
 from openai_images import Batch, BatchItem, BatchOptions, GenerateRequest, ImageResult, Succeeded
 
-__all__ = ["SCENARIOS"]
-
 _PROMPT: Final = "an otter"
 _PROMPTS: Final = tuple(f"otter number {number}" for number in range(1, 5))
 

@@ -13,8 +13,6 @@ from attrs import evolve, frozen
 from benchmarks.contenders import CONTENDERS, FLOOR, OURS
 from benchmarks.payloads import SHAPES, Shape
 
-__all__ = ["Case", "Compare", "Goal", "Hint", "Load", "Pace"]
-
 
 class Compare(Enum):
     """How a contender's number is held against another's."""

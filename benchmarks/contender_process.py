@@ -15,8 +15,6 @@ from benchmarks.contenders import Missing
 from benchmarks.measures import case_of
 from benchmarks.turn import Turn
 
-__all__ = ["PROBES"]
-
 PROBES: dict[str, Callable[[Turn], Awaitable[float]]] = {
     probe.__name__: probe
     for probe in (

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from benchmarks.payloads import SHAPES, Shape, body
 from benchmarks.turn import Tally, Turn
 
-__all__ = ["cpu_per_call", "cpu_per_mb", "decoder_1kb", "decoder_64kb", "growth"]
-
 
 async def _cpu(turn: Turn) -> float:
     """CPU milliseconds of this process, user and system, for all batches."""

@@ -20,20 +20,6 @@ from benchmarks.kill import noise
 from benchmarks.running import DISTORTING
 from openai_images.server import LocalImagesServer
 
-__all__ = [
-    "PATIENCE",
-    "Case",
-    "Cluster",
-    "Story",
-    "judge_first",
-    "judge_last",
-    "judge_posts",
-    "judge_second",
-    "judge_unknown",
-    "posts_of",
-    "prompts_of",
-]
-
 PATIENCE: Final = 180.0
 
 

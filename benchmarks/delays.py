@@ -8,8 +8,6 @@ from pathlib import Path
 
 from benchmarks.turn import Tally, Turn
 
-__all__ = ["latency", "stall"]
-
 
 async def stall(turn: Turn) -> float:
     """Milliseconds of processor time in the longest turn of the event loop: the median of the batches.

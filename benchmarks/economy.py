@@ -24,8 +24,6 @@ from benchmarks.kill import noise
 from benchmarks.running import DISTORTING, ROOT
 from openai_images.server import BatchPace, LocalImagesServer
 
-__all__ = ["end_to_end", "main", "measure"]
-
 SIDE: Final = 700  # of an image that does not compress: 1.5 MB, 2 MB in base64
 WAYS: Final = ("read", "save", "decode", "disk")
 MAX_MEMORY: Final = 60.0  # MB

@@ -28,8 +28,6 @@ from benchmarks.kill_run import Job, Moment
 from benchmarks.running import DISTORTING, ROOT
 from openai_images.server import BatchPace, LocalImagesServer
 
-__all__ = ["EconomyJob", "Life", "live", "look", "main", "moments", "whole_life"]
-
 PACE = BatchPace(seconds_per_state=0.15, requests_per_second=120, failed=0.03)
 FAULTS = (
     "batch_create:lost",
@@ -227,7 +225,3 @@ def main() -> int:
     wrong = sum(len(life.wrong) for life in lives)
     print(f"{sum(len(life.killed) for life in lives)} kills in {len(lives)} lives, {wrong} things wrong")
     return int(wrong > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,8 +17,6 @@ from openai_images.client.files import FileSink
 from openai_images.http.get_requests import open_file
 from openai_images.models.image import Image
 
-__all__ = ["main"]
-
 
 class _NoSink:
     """Throws an image away."""

@@ -30,8 +30,6 @@ from openai_images.wire.error_mapping import ResponseContext, error_from_body
 from openai_images.wire.response import ResponseDecoder
 from openai_images.wire.sse import SSEFramer
 
-__all__ = ["Outcome", "Sinks", "broken", "outcome", "where"]
-
 NOW = 1_795_000_000.0
 """When the answers came, in Unix seconds."""
 

@@ -17,8 +17,6 @@ from openai_images.models.results import ImageResult
 from openai_images.models.usage import TokenDetails, Usage
 from openai_images.wire.error_mapping import ResponseContext
 
-__all__ = ["counts", "of_error", "of_image", "of_result", "shown"]
-
 _LONGEST = 5_000
 _BASE64 = re.compile(r"(?![0-9]{150})[A-Za-z0-9+/]{150}")  # a number is none
 _EXTRA = re.compile(r"extra=<.*?>(?=[,)])", re.DOTALL)  # the names of fields, which are the server's

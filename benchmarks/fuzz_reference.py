@@ -10,8 +10,6 @@ import json
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
-__all__ = ["pictures_of_events", "pictures_of_json"]
-
 
 def pictures_of_json(body: bytes) -> list[bytes]:
     """Those in the `data` of one JSON document."""

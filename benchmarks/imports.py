@@ -16,8 +16,6 @@ import tempfile
 from benchmarks.contenders import FLOOR, OURS, SDK, Missing
 from benchmarks.turn import Tally, Turn
 
-__all__ = ["help_imports", "help_time", "import_time", "late_imports"]
-
 STATEMENTS = {
     OURS: 'from openai_images import ImagesClient; ImagesClient(api_key="x")',
     SDK: "import openai",

@@ -23,8 +23,6 @@ from attrs import Factory, define, frozen
 from benchmarks.running import DISTORTING, ROOT
 from openai_images.server import LocalImagesServer, RecordedRequest
 
-__all__ = ["Job", "Moment", "Snapshot", "Story", "kill_and_resume", "run", "until"]
-
 LOOK: Final = 0.001  # seconds between two looks at the journal
 PATIENCE: Final = 120.0
 

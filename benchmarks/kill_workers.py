@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import os
 import random
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,8 +20,6 @@ from benchmarks.kill_workers_judge import Story, Strike
 from benchmarks.kill_workers_run import strike_and_resume
 from benchmarks.s3_server import BUCKET, s3_server
 from openai_images.server import LocalImagesServer
-
-__all__ = ["ENGINES", "main", "one", "strike"]
 
 ENGINES: dict[str, type[Engine]] = {"shards": Shards}
 PACE = 0.15  # seconds that an image takes
@@ -129,7 +126,3 @@ def main() -> int:
         with s3_server() as environment:
             os.environ.update(environment)
             return asyncio.run(_all(arguments, folder, environment))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

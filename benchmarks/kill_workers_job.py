@@ -16,8 +16,6 @@ from benchmarks.running import DISTORTING, ROOT
 from openai_images.cluster.storage import open_storage
 from openai_images.server import LocalImagesServer
 
-__all__ = ["PATIENCE", "Engine", "Files", "FolderFiles", "Job", "ObjectFiles", "Shards"]
-
 PATIENCE: Final = 240.0
 _storage = lru_cache(open_storage)
 PNG_END: Final = b"IEND\xaeB`\x82"

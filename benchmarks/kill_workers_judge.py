@@ -19,8 +19,6 @@ from attrs import Factory, define, frozen
 from benchmarks.kill_workers_job import PATIENCE, Job
 from benchmarks.running import DISTORTING, ROOT
 
-__all__ = ["Snapshot", "Story", "Strike", "judge"]
-
 
 @frozen
 class Strike:

@@ -11,8 +11,6 @@ from benchmarks.kill_run import until
 from benchmarks.kill_workers_job import PATIENCE, Engine, Job
 from benchmarks.kill_workers_judge import Snapshot, Story, Strike, judge
 
-__all__ = ["strike_and_resume"]
-
 LOOK: Final = 0.02  # seconds between two looks at the records
 
 

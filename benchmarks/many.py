@@ -24,8 +24,6 @@ from benchmarks.payloads import SHAPES, digests
 from benchmarks.rate_limit_server import SHAPE
 from benchmarks.turn import Turn
 
-__all__ = ["SDK_PATIENT", "WORKERS", "Done", "Worker", "cpu_per_picture", "memory_growth", "work_off"]
-
 SDK_PATIENT = f"{SDK}, 10 retries"
 
 

@@ -10,8 +10,6 @@ from benchmarks.cases import Case, Compare, Goal, Load
 from benchmarks.contenders import FLOOR, OURS, SDK
 from benchmarks.many import SDK_PATIENT
 
-__all__ = ["EFFICIENCY", "GENERATE_MANY", "LIMIT"]
-
 PROMPTS, SLOTS = 150, 16
 RATES = (300, 120, 1_000)
 PARTS = {

@@ -6,8 +6,6 @@ from benchmarks.many_measures import EFFICIENCY, GENERATE_MANY, LIMIT
 from benchmarks.network_measures import LATENCY, PACED, TLS
 from benchmarks.payloads import SHAPES
 
-__all__ = ["AT_ONCE", "MEASURES", "case_of"]
-
 TO_DISK = (INTO, FLOOR)
 BESIDE_SDK = (OURS, SDK, SDK_AIOHTTP, NAIVE, FLOOR)
 STREAMS = SHAPES["crowd"].crowd

@@ -20,8 +20,6 @@ from benchmarks.contenders import Ask
 from benchmarks.server import allow_many_sockets
 from benchmarks.turn import Tally, Turn
 
-__all__ = ["begin", "crowd", "memory", "memory_per_call", "peak"]
-
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 SET_BACK_THE_PEAK = "5"
 

@@ -5,8 +5,6 @@ from typing import Any
 from benchmarks.cases import Case, Compare, Goal, Pace
 from benchmarks.contenders import FLOOR, OURS, SDK
 
-__all__ = ["LATENCY", "PACED", "TLS"]
-
 _BESIDE_SDK = (OURS, SDK, FLOOR)
 _RECORDS = Pace(rate=10_000_000, piece=16 * 1024)
 _RECORDS_OF_MANY = Pace(rate=5_000_000, piece=16 * 1024)

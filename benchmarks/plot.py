@@ -9,8 +9,6 @@ from html import escape
 
 from attrs import frozen
 
-__all__ = ["Bar", "Group", "chart"]
-
 WIDTH, LABELS, NUMBERS = 760, 190, 70
 BAR, GAP, TITLE, GROUP = 18, 6, 34, 40
 

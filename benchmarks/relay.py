@@ -27,8 +27,6 @@ from benchmarks.loop_clock import LoopClock
 from benchmarks.memory import begin, peak
 from benchmarks.running import ROOT, apart
 
-__all__ = ["WAYS", "Seen", "main"]
-
 SHAPE, SHAPE_BYTES = "stream-8mb", 8_000_000
 SLOW_SHAPE, SLOW_BYTES = "stream-2mb", 2_000_000
 GOALS = {"url": 1.3, "inline": 2.0}

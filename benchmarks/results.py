@@ -13,8 +13,6 @@ from attrs import Factory, asdict, define, frozen
 
 from benchmarks.cases import Case, Compare, Goal
 
-__all__ = ["Outcome", "Verdict", "load", "save"]
-
 
 @frozen
 class Verdict:

@@ -23,8 +23,6 @@ from benchmarks.contenders import FLOOR
 from benchmarks.payloads import SHAPES, digests
 from benchmarks.results import Outcome
 
-__all__ = ["Effort", "apart", "compare", "compare_at_once"]
-
 ROOT = Path(__file__).parents[1]
 SECONDS = 300
 

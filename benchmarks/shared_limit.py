@@ -18,8 +18,6 @@ from attrs import define, field, frozen
 from benchmarks.redis_server import RedisServer, is_installed
 from benchmarks.shared_limit_process import PER_MINUTE
 
-__all__ = ["Case", "Measured", "main", "measure"]
-
 RATE = PER_MINUTE / 60
 PROCESSES, WAITERS, PAUSE = 4, 32, 1.5
 NEAR, MOST_IN_A_SECOND, SCRIPTS, FAIR = 0.02, 110, 1.2, 0.2

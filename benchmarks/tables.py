@@ -9,18 +9,6 @@ from benchmarks.many_measures import LIMIT, PROMPTS
 from benchmarks.measures import MEASURES
 from benchmarks.results import Outcome, Verdict
 
-__all__ = [
-    "LOOPBACK_TITLE",
-    "PACED_TITLE",
-    "cases_of",
-    "figures",
-    "goals",
-    "limits",
-    "number",
-    "page",
-    "remarks",
-]
-
 PACED_TITLE = "At the speed of a network: in small pieces, by the clock"
 LOOPBACK_TITLE = "On the loopback: as fast as it is read"
 LATE_SHARE = 0.01

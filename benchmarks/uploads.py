@@ -23,8 +23,6 @@ from benchmarks.contenders import KEY, MODEL
 from benchmarks.memory import begin, peak
 from benchmarks.running import apart
 
-__all__ = ["WAYS", "Drain", "Sent", "judge", "main", "measure", "png"]
-
 MEGABYTE = 1_000_000
 SPARE = 4  # megabytes
 COPIES = {"paths": 0, "files": 0, "bytes": 1, "json": 0}
