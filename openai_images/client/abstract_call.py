@@ -38,11 +38,6 @@ class Call(ABC):
     def is_open(self) -> bool:
         """Whether a request is in flight."""
 
-    @property
-    @abstractmethod
-    def counts(self) -> tuple[int, int]:
-        """The number of partial and of completed images."""
-
     @abstractmethod
     async def open(self) -> None:
         """Send the request and wait for the response headers. Raises `ImagesError` and OSError."""
@@ -58,15 +53,11 @@ class Call(ABC):
     async def wait_closed(self) -> None:  # noqa: B027  most have nothing to wait for
         """Wait for cancelled tasks to end."""
 
-    async def drain(self) -> None:
-        """Read to the end, discarding events."""
-        while await self.read():
-            pass
-
     async def result_or_raise(self) -> ImageResult:
         """Read to the end, close the call and return its result. Raises `ImagesError` and OSError."""
         try:
-            await self.drain()
+            while await self.read():
+                pass
         except BaseException as error:
             await self.fail(error)
             raise
@@ -125,11 +116,6 @@ class WrappingCall(Call):
     def is_open(self) -> bool:
         """Whether the inner call is in flight."""
         return self._inner.is_open
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """The number of partial and of completed images."""
-        return self._inner.counts
 
     async def open(self) -> None:
         """Send the request. Raises `ImagesError` and OSError."""

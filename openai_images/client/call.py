@@ -29,10 +29,6 @@ _REST_SECONDS = 1.0
 """Seconds to wait for the end of the body after the last image, so that the connection can be reused."""
 
 
-def _take_nothing(chunk: bytes) -> bool:  # noqa: ARG001
-    return False  # the disk may be slower than what arrives
-
-
 class SingleCall(Call):
     """A call of one request: yields `PartialImage`, `CompletedImage` and `UnknownEvent`, then has a result."""
 
@@ -68,11 +64,6 @@ class SingleCall(Call):
     def is_open(self) -> bool:
         """Whether a connection is open."""
         return self._response is not None
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """The number of partial and of completed images."""
-        return len(self._partials), len(self._completed)
 
     async def open(self) -> None:
         """Send the request. Raises `ImagesError` and OSError."""
@@ -127,7 +118,8 @@ class SingleCall(Call):
 
     async def _read_image(self, response: Response, feed_image: Take) -> bytes:
         """Read and decode nearly all of an image, as it arrives; return the first bytes that are more than that."""
-        take = feed_image if self._files is None else _take_nothing
+        # With files nothing is taken before it is read: the disk may be slower than what arrives.
+        take = feed_image if self._files is None else lambda _chunk: False
         while feed_image(chunk := await response.read(take)):
             response.reset_idle()
             if self._files is not None:

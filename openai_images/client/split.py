@@ -106,12 +106,6 @@ class SplitCall(Call):
         """Whether requests are in flight, or events are queued."""
         return bool(self._tasks) and not self.is_over
 
-    @property
-    def counts(self) -> tuple[int, int]:
-        """The number of partial and of completed images."""
-        partial, completed = zip(*(sub_call.call.counts for sub_call in self._sub_calls), strict=True)
-        return sum(partial), sum(completed)
-
     async def open(self) -> None:
         """Send all requests; return at the first response. Raises the `combined_error` if there is none."""
         if not self._tasks:
