@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from openai_images.client.abstract_call import Call
 from openai_images.client.attempts import Attempts, CallContext
-from openai_images.client.call import SingleCall
-from openai_images.client.downloads import DownloadingCall
+from openai_images.client.call import Call, SingleCall
 from openai_images.client.endpoint_source import EndpointSource
 from openai_images.client.files import Output, OutputFiles
 from openai_images.client.prepared_request import PreparedEdit, PreparedRequest
+from openai_images.client.wrapping_calls import DownloadingCall
 from openai_images.errors import ConfigurationError
 from openai_images.http.endpoint import Endpoint
 from openai_images.models.options import Limits, RetryPolicy, Timeouts

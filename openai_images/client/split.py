@@ -16,8 +16,7 @@ from typing import TypeAlias
 
 from attrs import define, evolve
 
-from openai_images.client.abstract_call import Call
-from openai_images.client.call import SingleCall
+from openai_images.client.call import Call, SingleCall
 from openai_images.client.files import OutputFiles
 from openai_images.client.partial_results import SharedObserver, SubCallOutcome, combined_error, merge_results
 from openai_images.client.prepared_request import PreparedRequest, global_index, split_counts

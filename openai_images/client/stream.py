@@ -18,7 +18,7 @@ from typing import Self
 
 from openai_images._util.aio import call_in_loop
 from openai_images._util.attrs import safe_repr
-from openai_images.client.abstract_call import Call
+from openai_images.client.call import Call
 from openai_images.models.results import CompletedImage, ImageEvent, ImageResult, PartialImage
 
 _CLOSED = "this stream was closed before its end (aclose, an error or a cancelled step); ask the client for a new one"

@@ -11,8 +11,9 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from openai_images.client.abstract_call import Call, WrappingCall
+from openai_images.client.call import Call
 from openai_images.client.prepared_request import PreparedRequest
+from openai_images.client.wrapping_calls import WrappingCall
 from openai_images.errors import ImagesError
 from openai_images.models.options import Timing
 from openai_images.models.outcomes import CallObserver, RunObserver
