@@ -31,7 +31,6 @@ from openai_images.wire.requests import CompositeBody
 
 if TYPE_CHECKING:
     from openai_images.client.remote_images import RemoteImages
-    from openai_images.models.model_info import ModelInfo
     from openai_images.models.outcomes import CallObserver, RunObserver
 
 _log = logging.getLogger("openai_images")
@@ -162,14 +161,6 @@ class CallFactory:
         """Return the downloader of images from the current server. Raises `ConfigurationError`."""
         return self._remote_images(self._server())
 
-    async def list_models(self) -> tuple[ModelInfo, ...]:
-        """Return the models of the current server. Raises `ImagesError`."""
-        # Imported here: calls for images never load it.
-        from openai_images.client.model_list import list_models  # noqa: PLC0415
-
-        server = self._server()
-        return await list_models(server.endpoint, server.context)
-
     def _remote_images(self, server: _Server) -> RemoteImages:
         if server.remote_images is None and server.base is not None:
             context, shared = server.context, self._remote_images(server.base)
@@ -265,6 +256,6 @@ def run_observer(context: CallContext, name: str) -> RunObserver | None:
     if context.telemetry is None:
         return None
     # Imported here: runs without telemetry never load it.
-    from openai_images.client.traced_call import trace_run  # noqa: PLC0415
+    from openai_images.telemetry.call_trace import RunTrace  # noqa: PLC0415
 
-    return trace_run(context.telemetry, name)
+    return RunTrace(context.telemetry, name)
