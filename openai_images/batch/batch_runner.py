@@ -21,7 +21,7 @@ from openai_images.batch.run.caller import run_cost
 from openai_images.batch.run.item_runner import ItemRunner
 from openai_images.batch.run.item_store import ItemTakenError
 from openai_images.batch.run.recorder import share_outcome
-from openai_images.batch.run.remote_runner import RemoteBatch, RemoteItemRunner
+from openai_images.batch.run.remote_runner import RemoteBatch, RemoteItemRunner, RemoteRun
 from openai_images.batch.run.run_state import RunSettings, RunState, WorkItem, planned_work
 from openai_images.batch.sheet.contact_sheet import write_page
 from openai_images.batch.sheet.image_records import write_records
@@ -31,7 +31,7 @@ from openai_images.many.failure_streaks import FailureStreak
 from openai_images.many.items import RequestItem, RunOptions
 from openai_images.many.outcomes import Outcomes
 from openai_images.many.runner import Runner
-from openai_images.models.outcomes import CallObserver, Outcome, Progress
+from openai_images.models.outcomes import CallObserver, Outcome
 from openai_images.models.results import ImageResult
 
 
@@ -65,6 +65,8 @@ class BatchRunner:
         )
 
     def _new_runner(self) -> Callable[..., Runner]:
+        if self._remote is not None:
+            return partial(RemoteRun, remote=self._remote)
         if not self._options.economy:
             return Runner
         from openai_images.batch.economy.economy_runner import economy_runner  # noqa: PLC0415  other batches never load it
@@ -73,17 +75,14 @@ class BatchRunner:
         return economy_runner(self._run, self._options, *work)
 
     def _run_options(self, settings: RunSettings) -> RunOptions:
-        options, caller, remote, progress = settings.options, settings.caller, self._remote, settings.progress
-        if remote is not None and progress is not None:
-            progress = partial(_show, progress, remote)
+        options, caller, remote = settings.options, settings.caller, self._remote
         return RunOptions(
             concurrency=remote.window if remote else options.concurrency or caller.concurrency,
             total=len(self._order),
-            progress=progress,
+            progress=settings.progress,
             cost=partial(run_cost, options.prices),
             timing=caller.timing,
-            wait_reason=(caller if remote is None else remote).wait_reason,
-            on_stop=(lambda: None) if remote is None else remote.stop,
+            wait_reason=caller.wait_reason,
             show_prompts=caller.show_prompts and options.record_prompts,
             max_identical_failures=options.max_identical_failures,
             observer=caller.run_observer(),
@@ -182,7 +181,3 @@ class BatchRunner:
             for file in self._run.ledger.get(key).files:
                 with suppress(OSError):  # on a full disk, even removing a part file may fail
                     make_thumbnail(root, file.name, self._options.thumbnail)
-
-
-def _show(show: Callable[[Progress], object], remote: RemoteBatch, progress: Progress) -> None:
-    show(remote.shown(progress))

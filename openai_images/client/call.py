@@ -206,7 +206,7 @@ class SingleCall(Call):
     async def _read_image(self, response: Response, feed_image: Take) -> bytes:
         """Read and decode nearly all of an image, as it arrives; return the first bytes that are more than that."""
         # With files nothing is taken before it is read: the disk may be slower than what arrives.
-        take = feed_image if self._files is None else lambda _chunk: False
+        take: Take = feed_image if self._files is None else lambda _chunk: False
         while feed_image(chunk := await response.read(take)):
             response.reset_idle()
             if self._files is not None:
@@ -284,7 +284,6 @@ class SingleCall(Call):
         return evolve(result, **self._prepared.result_fields, **self.attempts.call_info())
 
     def _release(self) -> None:
-        """Close the response and discard incomplete images."""
         response, self._response = self._response, None
         if response is not None:
             response.close()

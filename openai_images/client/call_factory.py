@@ -183,7 +183,6 @@ class CallFactory:
         return server.remote_images
 
     def _server(self) -> _Server:
-        """Return the current server. Raises `ConfigurationError`."""
         base = None
         if self._origin is not None:
             with suppress(ConfigurationError):  # no key: the headers of this call may have one

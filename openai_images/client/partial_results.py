@@ -141,7 +141,6 @@ def _disk_error(error: OSError) -> ImagesError:
 
 
 def _svg_usage(usages: Sequence[SvgUsage | None]) -> SvgUsage | None:
-    """Add up SVG usages; None if any is missing."""
     counted = [usage for usage in usages if usage is not None]
     if len(counted) < len(usages):
         return None

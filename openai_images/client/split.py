@@ -158,7 +158,6 @@ class SplitCall(Call):
         return task
 
     async def _run(self, sub_call: SubCall) -> None:
-        """Run one sub-call to its end, with or without an error."""
         call = sub_call.call
         try:
             await call.open()
