@@ -21,7 +21,7 @@ from openai_images.batch.run.caller import run_cost
 from openai_images.batch.run.item_runner import ItemRunner
 from openai_images.batch.run.item_store import ItemTakenError
 from openai_images.batch.run.recorder import share_outcome
-from openai_images.batch.run.remote_runner import RemoteBatch, RemoteItemRunner
+from openai_images.batch.run.remote_runner import RemoteBatch, RemoteItemRunner, RemoteRun
 from openai_images.batch.run.run_state import RunState, WorkItem, planned_work
 from openai_images.batch.sheet.contact_sheet import write_page
 from openai_images.batch.sheet.image_records import write_records
@@ -72,6 +72,8 @@ class BatchRunner:
         run.on_stop = self._outcomes.stop
 
     def _new_runner(self) -> Callable[..., Runner]:
+        if self._remote is not None:
+            return partial(RemoteRun, remote=self._remote)
         if not self._options.economy:
             return Runner
         from openai_images.batch.economy.economy_runner import economy_runner  # noqa: PLC0415  other batches never load it
@@ -81,16 +83,13 @@ class BatchRunner:
 
     def _run_options(self, progress: Callable[[Progress], object] | None) -> RunOptions:
         options, caller, remote = self._options, self._run.caller, self._remote
-        if remote is not None and progress is not None:
-            progress = partial(_show, progress, remote)
         return RunOptions(
             concurrency=remote.window if remote else options.concurrency or caller.concurrency,
             total=len(self._order),
             progress=progress,
             cost=partial(run_cost, options.prices),
             timing=caller.timing,
-            wait_reason=(caller if remote is None else remote).wait_reason,
-            on_stop=(lambda: None) if remote is None else remote.stop,
+            wait_reason=caller.wait_reason,
             show_prompts=caller.show_prompts and options.record_prompts,
             max_identical_failures=options.max_identical_failures,
             observer=caller.run_observer(),
@@ -189,7 +188,3 @@ class BatchRunner:
             for file in self._run.ledger.get(key).files:
                 with suppress(OSError):  # on a full disk, even removing a part file may fail
                     make_thumbnail(root, file.name, self._options.thumbnail)
-
-
-def _show(show: Callable[[Progress], object], remote: RemoteBatch, progress: Progress) -> None:
-    show(remote.shown(progress))

@@ -290,7 +290,10 @@ class ImagesClient(Adjustable):
 
     async def list_models(self) -> tuple[ModelInfo, ...]:
         """Return the models that the server offers to this key (`GET /models`). Raises `ImagesError`."""
-        return await self._calls.list_models()
+        # Imported here: calls for images never load it.
+        from openai_images.client.model_list import list_models  # noqa: PLC0415
+
+        return await list_models(*self._calls.connection())
 
     def __repr__(self) -> str:
         return f"<ImagesClient {self.base_url}>"

@@ -16,8 +16,7 @@ from typing import TypeAlias
 
 from attrs import define, evolve
 
-from openai_images.client.abstract_call import Call
-from openai_images.client.call import SingleCall
+from openai_images.client.call import Call, SingleCall
 from openai_images.client.files import OutputFiles
 from openai_images.client.partial_results import SharedObserver, SubCallOutcome, combined_error, merge_results
 from openai_images.client.prepared_request import PreparedRequest, global_index, split_counts
@@ -106,12 +105,6 @@ class SplitCall(Call):
         """Whether requests are in flight, or events are queued."""
         return bool(self._tasks) and not self.is_over
 
-    @property
-    def counts(self) -> tuple[int, int]:
-        """The number of partial and of completed images."""
-        partial, completed = zip(*(sub_call.call.counts for sub_call in self._sub_calls), strict=True)
-        return sum(partial), sum(completed)
-
     async def open(self) -> None:
         """Send all requests; return at the first response. Raises the `combined_error` if there is none."""
         if not self._tasks:
@@ -165,7 +158,6 @@ class SplitCall(Call):
         return task
 
     async def _run(self, sub_call: SubCall) -> None:
-        """Run one sub-call to its end, with or without an error."""
         call = sub_call.call
         try:
             await call.open()

@@ -140,10 +140,6 @@ class ClusterBatch(SharedBatch):
         except OSError as error:
             _log.warning("the storage could not be read at the end of the run: %s", error)
 
-    def wait_reason(self) -> str | None:
-        """Return why items wait, if they do."""
-        return self.engine.wait_reason()
-
     def shown(self, progress: Progress) -> Progress:
         """Return the progress with the probable number in flight: at most the capacity of the cluster."""
         excess = max(0, progress.in_flight - self.engine.processes * self.engine.in_flight)
@@ -151,7 +147,7 @@ class ClusterBatch(SharedBatch):
             progress,
             in_flight=progress.in_flight - excess,
             waiting=progress.waiting + excess,
-            wait_reason=self.wait_reason(),
+            wait_reason=self.engine.wait_reason(),
         )
 
     async def _wait_for_record(self, row: Row) -> Row:

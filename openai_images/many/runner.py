@@ -90,7 +90,6 @@ class Runner:
             self._tasks[ticket].cancel()
         self._requests.interrupt()
         self._capacity_freed.set()
-        self._options.on_stop()
 
     def end(self, error: Exception) -> None:
         """Stop because of this error, which is raised at the end."""
@@ -164,7 +163,6 @@ class Runner:
         return ticket, item
 
     async def _run_call(self, ticket: int, item: RequestItem) -> None:
-        """Run one call, and record its outcome or drop it."""
         try:
             result = await self._call(ticket, item)
         except (ImagesError, OSError) as error:

@@ -197,7 +197,6 @@ class Scheduler:
         self._sent.discard(ticket)
 
     def _advance(self) -> None:
-        """Move outcomes whose turn it is to the ready ones."""
         while self._queue and self._queue[0] not in self._open:
             outcome = self._out_of_order.pop(self._queue.popleft(), None)
             if outcome is not None:
@@ -280,7 +279,6 @@ class ProgressMeter:
         return now if self._ended_at is None else self._ended_at
 
     def _speed(self, now: float) -> tuple[float, float]:
-        """Return requests and images per second."""
         elapsed = self.elapsed(now)
         if not elapsed:
             return 0.0, 0.0

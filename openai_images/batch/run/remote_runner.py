@@ -33,6 +33,7 @@ from openai_images.errors import (
     annotate,
 )
 from openai_images.many.failure_streaks import FailureStreak
+from openai_images.many.runner import Runner
 from openai_images.models.image import Image
 from openai_images.models.outcomes import CallObserver, Progress
 from openai_images.models.results import ImageResult
@@ -67,7 +68,7 @@ class RemoteBatch(OpenBatch, Protocol):
         ...
 
     def shown(self, progress: Progress) -> Progress:
-        """Return the progress, with the items sent to the cluster divided into in flight and waiting."""
+        """Return the progress with the items in flight and waiting in the cluster, and why they wait."""
         ...
 
     def stop(self) -> None:
@@ -78,9 +79,23 @@ class RemoteBatch(OpenBatch, Protocol):
         """Withdraw the items that are not in flight, without waiting for the others. Idempotent."""
         ...
 
-    def wait_reason(self) -> str | None:
-        """Return why items wait, if they do."""
-        ...
+
+class RemoteRun(Runner):
+    """A run in a cluster, which also withdraws its items there when it stops."""
+
+    def __init__(self, *args: Any, remote: RemoteBatch) -> None:
+        """Run as `Runner` does."""
+        super().__init__(*args)
+        self._remote = remote
+
+    def progress(self) -> Progress:
+        """Return the current progress, as the cluster shows it."""
+        return self._remote.shown(super().progress())
+
+    def stop(self) -> None:
+        """Start and send nothing new; items in flight continue."""
+        super().stop()
+        self._remote.stop()
 
 
 class RemoteOpener(Protocol):
