@@ -25,10 +25,9 @@ from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, load_jo
 from openai_images.cli.batch_plan import estimate_items, plan_lines, plan_record
 from openai_images.cli.batch_progress import BatchDisplay, make_batch_display
 from openai_images.cli.batch_report import BatchReporter, RunSummary
+from openai_images.cli.command_runner import InterruptHandler, diagnostics_to, run_command
 from openai_images.cli.console import Console, Streams, plural, wait_writable
-from openai_images.cli.diagnostics import diagnostics_to
 from openai_images.cli.error_report import ErrorReport
-from openai_images.cli.interrupts import InterruptHandler
 from openai_images.cli.options import offline_client, open_client
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def run_batch(options: BatchCommandOptions, streams: Streams) -> int:
         command = BatchCommand(job, console)
     except ImagesError as error:
         return error_report.report_error(console, error_report.report_from(error), error)
-    return error_report.run_command(console, command.run(), command.interrupted)
+    return run_command(console, command.run(), command.interrupted)
 
 
 class BatchCommand:

@@ -20,8 +20,9 @@ from typing import Any
 from attrs import frozen
 
 from openai_images import Image, ImageResult, ImagesClient, ModerationBlockedError, PartialImage, Usage
+from openai_images.cli.command_runner import run_command
 from openai_images.cli.console import DEFAULT_MODEL, Console, Streams
-from openai_images.cli.error_report import report_error, run_command, write_error_report
+from openai_images.cli.error_report import report_error, write_error_report
 from openai_images.cli.progress import (
     CallProgress,
     ProgressDisplay,

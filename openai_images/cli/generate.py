@@ -28,6 +28,7 @@ from openai_images import (
     PartialImage,
 )
 from openai_images.cli import error_report, output
+from openai_images.cli.command_runner import run_command
 from openai_images.cli.console import Console, Streams
 from openai_images.cli.error_report import ErrorReport
 from openai_images.cli.image_reporter import ImageReporter, check_stdout
@@ -80,7 +81,7 @@ def run_generate(options: GenerateOptions, streams: Streams) -> int:
 
 def run_call(command: GenerateCommand) -> int:
     """Run a command, report, and return the exit code."""
-    return error_report.run_command(command.console, command.run(), command.interrupted)
+    return run_command(command.console, command.run(), command.interrupted)
 
 
 class GenerateCommand:

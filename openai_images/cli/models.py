@@ -25,8 +25,8 @@ from openai_images import (
     estimate_cost,
     known_models,
 )
+from openai_images.cli.command_runner import run_command
 from openai_images.cli.console import Console, Streams, join_limited, plural, printable, table_lines
-from openai_images.cli.error_report import run_command
 from openai_images.cli.options import CommandOptions, offline_client, open_client
 
 _SIZES = ("1024x1024", "1536x1024", "1024x1536", "2048x2048", "3840x2160")

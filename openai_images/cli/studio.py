@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from openai_images.cli.command_runner import InterruptHandler, run_command
 from openai_images.cli.console import DEFAULT_MODEL, Console, Streams, plural
 from openai_images.cli.error_report import (
     ErrorReport,
     interrupted_report,
     report_error,
-    run_command,
     write_error_report,
 )
-from openai_images.cli.interrupts import InterruptHandler
 from openai_images.cli.options import CommandOptions, open_client
 
 if TYPE_CHECKING:
