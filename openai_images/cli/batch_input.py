@@ -30,9 +30,8 @@ from openai_images.cli.batch_folder import is_shared
 from openai_images.cli.batch_items import BatchInput, InputOptions, load_items
 from openai_images.cli.batch_plan import BudgetLeft, cost_range
 from openai_images.cli.console import dollars, plural
-from openai_images.cli.options import CommandOptions
-from openai_images.cli.output import output_format
-from openai_images.cli.parameters import OPTION_OF, parse_parameters
+from openai_images.cli.files import output_format
+from openai_images.cli.options import OPTION_OF, CommandOptions, parse_parameters
 from openai_images.cli.preview import write_thumbnail
 
 if TYPE_CHECKING:  # a batch on one machine does not need it

@@ -24,7 +24,7 @@ from openai_images import (
     expand_matrix,
     read_batch_items,
 )
-from openai_images.cli.options import decode_text, read_stdin_bytes
+from openai_images.cli.files import decode_text, read_stdin_bytes
 
 _T = TypeVar("_T")
 

@@ -1,7 +1,7 @@
 """Parts of commands: help with examples, values for shell completion, and options that several commands have.
 
 Invariants: each command has an example that can be copied; the documentation's address is that of an existing section;
-the name of a parameter decides its completions (`completion.py`).
+the name of a parameter decides its completions (`suggestions.py`).
 Must not: import anything but click, to keep `--help` fast (`importlib.metadata` alone takes 30 ms).
 """
 
@@ -74,7 +74,7 @@ class Group(Command, click.Group):
 
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from openai_images.cli.completion import complete
+    from openai_images.cli.suggestions import complete
 
     found = complete(parameter.name or "", context.params, incomplete)
     return parameter.type.shell_complete(context, parameter, incomplete) if found is None else found

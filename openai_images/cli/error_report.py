@@ -30,7 +30,7 @@ from openai_images import (
     SharedLimitError,
 )
 from openai_images.cli.console import Console, plural
-from openai_images.cli.parameters import OPTION_OF
+from openai_images.cli.options import OPTION_OF
 
 INTERRUPTED = 130
 
