@@ -21,7 +21,8 @@ from openai_images.cli.batch_folder import (
     planning_folder,
     reject_mixed_folder,
 )
-from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, load_job
+from openai_images.cli.batch_input import BatchCommandOptions
+from openai_images.cli.batch_job import BatchJob, load_job
 from openai_images.cli.batch_plan import estimate_items, plan_lines, plan_record
 from openai_images.cli.batch_progress import BatchDisplay, make_batch_display
 from openai_images.cli.batch_report import BatchReporter, RunSummary
