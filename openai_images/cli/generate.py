@@ -97,7 +97,7 @@ class GenerateCommand:
         self._call_progress = CallProgress(
             image_count=options.n or 1, partials_per_image=options.partial_images or 0
         )
-        self._display = ProgressDisplay()
+        self._display = ProgressDisplay(console)
         self._base_url = ""
         self._attempts = 0
         self._response_started = False
