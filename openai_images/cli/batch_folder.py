@@ -26,6 +26,7 @@ from openai_images import (
     read_batch_status,
 )
 from openai_images.cli.batch_report import RunSummary
+from openai_images.cli.command_runner import OutputOptions
 from openai_images.cli.console import Console, Streams, duration, plural, printable, truncate
 from openai_images.cli.error_report import report_error, report_from, write_error_report
 from openai_images.cli.preview import write_thumbnail
@@ -113,21 +114,16 @@ def _has_requests(folder: Path) -> bool:
 
 
 @frozen(kw_only=True)
-class BatchStatusOptions:
+class BatchStatusOptions(OutputOptions):
     """Options of `batch-status`."""
 
     out: str
     no_prompts: bool = False
-    as_json: bool = False
-    quiet: bool = False
-    verbose: bool = False
 
 
 def run_batch_status(options: BatchStatusOptions, streams: Streams) -> int:
     """Print the state of the batch and return the exit code."""
-    console = Console(
-        streams.out, streams.err, quiet=options.quiet, verbose=options.verbose, as_json=options.as_json
-    )
+    console = options.make_console(streams)
     is_local = is_marked(options.out)
     batch_options = BatchOptions(
         thumbnail=write_thumbnail if find_spec("PIL") else None,

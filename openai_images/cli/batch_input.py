@@ -26,8 +26,9 @@ from openai_images import (
     read_batch_items,
 )
 from openai_images.cli.batch_folder import is_shared
+from openai_images.cli.command_parts import OPTION_OF
 from openai_images.cli.files import decode_text, output_format, read_stdin_bytes
-from openai_images.cli.options import OPTION_OF, CommandOptions, parse_parameters
+from openai_images.cli.options import CommandOptions, parse_parameters
 
 if TYPE_CHECKING:  # a batch on one machine does not need it
     from openai_images import Shard

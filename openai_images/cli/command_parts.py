@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 DOCS: Final = "docs/command-line.md in the source code"
 """The location of the command line's documentation."""
 
+_SAME_NAME = ("background", "input_fidelity", "markup", "mask", "model", "moderation", "n", "partial_images")
+OPTION_OF = {name: f"--{name.replace('_', '-')}" for name in (*_SAME_NAME, "quality", "size")} | {
+    "frame_count": "--frames",
+    "output_compression": "--compression",
+    "output_format": "--format",
+    "svg": "--svg-model",
+}
+"""The option of each parameter that has one; the attribute of the options has the parameter's name."""
+
 _EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "openai-images": (
         'openai-images generate "a lighthouse at dusk" --size 1536x1024 -o lighthouse.png',

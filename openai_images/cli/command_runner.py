@@ -21,9 +21,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
+from attrs import frozen
+
 from openai_images import ImagesError
 from openai_images._util.heap import keep_freed
-from openai_images.cli.console import Console
+from openai_images.cli.console import Console, Streams
 from openai_images.cli.error_report import (
     ErrorReport,
     interrupted_report,
@@ -34,6 +36,19 @@ from openai_images.cli.error_report import (
 
 _PACKAGE = "openai_images"
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+
+
+@frozen(kw_only=True)
+class OutputOptions:
+    """Options of every command but `serve`."""
+
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+    def make_console(self, streams: Streams) -> Console:
+        """Make the console for these options."""
+        return Console(streams.out, streams.err, quiet=self.quiet, verbose=self.verbose, as_json=self.as_json)
 
 
 def run_command(

@@ -16,6 +16,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from openai_images import BatchCosts, BatchFolderError, ConfigurationError, ModelCosts, read_batch_costs
+from openai_images.cli.command_runner import OutputOptions
 from openai_images.cli.console import Console, Streams, dollars, plural, printable, table_lines
 from openai_images.cli.error_report import report_error, report_from
 
@@ -27,20 +28,15 @@ _COLUMNS = ("folder", "model", "images", "tokens in", "tokens out", "cost", "unk
 
 
 @frozen(kw_only=True)
-class CostsOptions:
+class CostsOptions(OutputOptions):
     """Options of `costs`."""
 
     folders: tuple[str, ...]
-    as_json: bool = False
-    quiet: bool = False
-    verbose: bool = False
 
 
 def run_costs(options: CostsOptions, streams: Streams) -> int:
     """Print the costs of the folders and return the exit code."""
-    console = Console(
-        streams.out, streams.err, quiet=options.quiet, verbose=options.verbose, as_json=options.as_json
-    )
+    console = options.make_console(streams)
     try:
         folders = list(_read(options.folders, console))
     except ConfigurationError as error:

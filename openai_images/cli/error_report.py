@@ -29,8 +29,8 @@ from openai_images import (
     RequestInvalidError,
     SharedLimitError,
 )
+from openai_images.cli.command_parts import OPTION_OF
 from openai_images.cli.console import Console, plural
-from openai_images.cli.options import OPTION_OF
 
 INTERRUPTED = 130
 

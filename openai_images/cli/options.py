@@ -18,7 +18,9 @@ import click
 from attrs import evolve, field, fields_dict, frozen
 
 from openai_images import ConfigurationError, EditRequest, ImagesClient, Limits, Timeouts
-from openai_images.cli.console import DEFAULT_MODEL, Console, Streams
+from openai_images.cli.command_parts import OPTION_OF
+from openai_images.cli.command_runner import OutputOptions
+from openai_images.cli.console import DEFAULT_MODEL, Console
 from openai_images.cli.files import output_format
 
 _NO_KEY = (
@@ -39,15 +41,6 @@ _PACE = 0.3
 _LOOPBACK = "http://127.0.0.1/v1"
 
 
-_SAME_NAME = ("background", "input_fidelity", "markup", "mask", "model", "moderation", "n", "partial_images")
-OPTION_OF = {name: f"--{name.replace('_', '-')}" for name in (*_SAME_NAME, "quality", "size")} | {
-    "frame_count": "--frames",
-    "output_compression": "--compression",
-    "output_format": "--format",
-    "svg": "--svg-model",
-}
-"""The option of each parameter that has one; the attribute of the options has the parameter's name."""
-
 _REJECTED = OPTION_OF | {
     "prompt": "PROMPT, or edit's --prompt",
     "image": "edit's IMAGE",
@@ -58,7 +51,7 @@ _NUMBERS = ("frame_duration_ms",)
 
 
 @frozen(kw_only=True)
-class CommandOptions:
+class CommandOptions(OutputOptions):
     """Options of `generate`, `edit` and `batch`."""
 
     n: int | None = None
@@ -78,9 +71,6 @@ class CommandOptions:
     timeout: float | None = None
     shared_limit: str | None = field(default=None, repr=False)
     limit_name: str | None = None
-    as_json: bool = False
-    verbose: bool = False
-    quiet: bool = False
 
     @property
     def is_azure(self) -> bool:
@@ -116,10 +106,6 @@ class CommandOptions:
         for option, value, name in (("--frames", self.frame_count, "gif"), ("--svg-model", self.svg, "svg")):
             if value is not None and wanted != name:
                 raise click.UsageError(f"{option} is for {name}: {advice.format(name)}.")
-
-    def make_console(self, streams: Streams) -> Console:
-        """Make the console for these options."""
-        return Console(streams.out, streams.err, quiet=self.quiet, verbose=self.verbose, as_json=self.as_json)
 
     @property
     def typed_params(self) -> dict[str, Any]:
