@@ -70,7 +70,7 @@ class BatchCommand:
             return await self._dry_run()
         job = self._job
         async with (
-            open_client(job.options, self._console, lambda: None, limits=job.limits, pace=0.0) as client,
+            open_client(job.options, self._console, limits=job.limits, pace=0.0) as client,
             open_engine(job.options.dask, job.options.concurrency) as self._engine,
         ):
             return await self._run(client)

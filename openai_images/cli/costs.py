@@ -17,7 +17,7 @@ from attrs import evolve, frozen
 
 from openai_images import BatchCosts, BatchFolderError, ConfigurationError, ModelCosts, read_batch_costs
 from openai_images.cli.command_runner import OutputOptions
-from openai_images.cli.console import Console, Streams, dollars, plural, printable, table_lines
+from openai_images.cli.console import Console, Streams, decimal_text, dollars, plural, printable, table_lines
 from openai_images.cli.error_report import report_error, report_from
 
 _PLACEHOLDERS = "stand-ins.txt"
@@ -120,14 +120,10 @@ def _record(costs: ModelCosts) -> dict[str, Any]:
         "images": costs.images,
         "input_tokens": costs.input_tokens,
         "output_tokens": costs.output_tokens,
-        "cost": _text(costs.cost),
+        "cost": decimal_text(costs.cost),
         "unpriced": costs.unpriced,
-        "unpriced_at_most": _text(costs.unpriced_estimate),
+        "unpriced_at_most": decimal_text(costs.unpriced_estimate),
     }
-
-
-def _text(amount: Decimal | None) -> str | None:
-    return None if amount is None else f"{amount.normalize():f}"
 
 
 def _table(folders: Sequence[FolderCosts], total: ModelCosts) -> list[str]:

@@ -173,7 +173,7 @@ def offline_client(options: CommandOptions) -> ImagesClient:
 async def open_client(
     options: CommandOptions,
     console: Console,
-    on_attempt: Callable[[], None],
+    on_attempt: Callable[[], None] = lambda: None,
     *,
     limits: Limits | None = None,
     pace: float = _PACE,

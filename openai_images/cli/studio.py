@@ -50,7 +50,7 @@ async def _studio(options: StudioOptions, console: Console) -> int:
     from openai_images.studio import History, Studio, StudioSettings
 
     with ExitStack() as closing:  # the history is closed after the client, which writes to it
-        async with open_client(options, console, lambda: None, pace=_PACE) as client:
+        async with open_client(options, console, pace=_PACE) as client:
             try:  # after the key was found: without one, no folder is created
                 history = History(options.out)
             except OSError as error:
