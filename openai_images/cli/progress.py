@@ -64,10 +64,11 @@ class Display:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start."""
+        """Seconds since it was made or entered."""
         return self.clock() - self._started
 
     async def __aenter__(self) -> Self:
+        self._started = self.clock()
         self.open()
         if self.period is not None:
             self._ticker = asyncio.create_task(self._keep_ticking(self.period))
