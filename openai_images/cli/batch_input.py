@@ -11,9 +11,9 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from attrs import evolve, field, frozen
@@ -27,13 +27,11 @@ from openai_images import (
 )
 from openai_images.cli.batch_folder import is_shared
 from openai_images.cli.command_parts import OPTION_OF
-from openai_images.cli.files import decode_text, output_format, read_stdin_bytes
+from openai_images.cli.files import decode_text, output_format, read_stdin_bytes, reading
 from openai_images.cli.options import CommandOptions, parse_parameters
 
 if TYPE_CHECKING:  # a batch on one machine does not need it
     from openai_images import Shard
-
-_T = TypeVar("_T")
 
 _SUFFIXES = (".txt", ".text", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 _PARAMETER_OF = {"format": "output_format", "compression": "output_compression", "frames": "frame_count"}
@@ -162,7 +160,8 @@ def _read_rows(options: BatchCommandOptions, defaults: Mapping[str, Any]) -> Seq
             f"the name {file!r} does not show its format: end it in .txt, .csv, .json or .jsonl, or add "
             "--input-format."
         )
-    return _read(file, lambda: read_batch_items(file, format=input_format, **keywords))
+    with reading(file):
+        return read_batch_items(file, format=input_format, **keywords)
 
 
 def _item(number: int, prompt: str, defaults: Mapping[str, Any]) -> BatchItem:
@@ -186,13 +185,6 @@ def _sniff_format(data: bytes) -> str:
     return "jsonl" if start.lstrip().startswith("{") else "txt"
 
 
-def _read(file: str, read: Callable[[], _T]) -> _T:
-    try:
-        return read()
-    except OSError as error:
-        raise click.UsageError(f"cannot read {file!r}: {error.strerror or type(error).__name__}.") from None
-
-
 def _parse_lists(texts: Sequence[str], example: str, names: Mapping[str, str]) -> dict[str, list[str]]:
     """Return values by name, from options of the example's form; a repeated option adds values."""
     lists: dict[str, list[str]] = {}
@@ -209,7 +201,9 @@ def _parse_lists(texts: Sequence[str], example: str, names: Mapping[str, str]) -
 def _parse_values(text: str, what: str) -> list[str]:
     if text.startswith("@"):
         file = text[1:]
-        content = decode_text(_read(file, Path(file).read_bytes), f"{what} reads {file!r}")
+        with reading(file):
+            data = Path(file).read_bytes()
+        content = decode_text(data, f"{what} reads {file!r}")
         return [line.strip() for line in content.splitlines() if line.strip()]
     try:
         return next(csv.reader([text], skipinitialspace=True, strict=True), list[str]())

@@ -30,6 +30,7 @@ from openai_images.cli.batch_folder import STAND_IN
 from openai_images.cli.batch_input import BatchCommandOptions, BatchInput, load_items
 from openai_images.cli.batch_plan import BudgetLeft, cost_range
 from openai_images.cli.console import dollars, plural
+from openai_images.cli.files import reading
 from openai_images.cli.preview import write_thumbnail
 
 if TYPE_CHECKING:  # a batch on one machine does not need it
@@ -154,10 +155,9 @@ def load_prices(file: str | None) -> Prices:
     if file is None:
         return PUBLISHED_PRICES
     try:
-        document: object = json.loads(Path(file).read_text(encoding="utf-8-sig"))
+        with reading(file):
+            document: object = json.loads(Path(file).read_text(encoding="utf-8-sig"))
         return PUBLISHED_PRICES.with_prices(read_prices(document))
-    except OSError as error:
-        raise click.UsageError(f"cannot read {file!r}: {error.strerror or type(error).__name__}.") from None
     except ConfigurationError as error:
         raise ConfigurationError(f"{file}: {error}") from None
     except ValueError as error:

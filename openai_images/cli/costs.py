@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from openai_images import BatchCosts, BatchFolderError, ConfigurationError, ModelCosts, read_batch_costs
 from openai_images.cli.command_runner import OutputOptions
@@ -23,7 +23,7 @@ from openai_images.cli.error_report import report_error, report_from
 _PLACEHOLDERS = "stand-ins.txt"
 """The file that `batch --local` leaves in its folder."""
 
-_ZERO = Decimal(0)
+_Number = TypeVar("_Number", int, Decimal)
 _COLUMNS = ("folder", "model", "images", "tokens in", "tokens out", "cost", "unknown cost")
 
 
@@ -96,23 +96,21 @@ def _read(names: Sequence[str], console: Console) -> Iterator[FolderCosts]:
 
 
 def _sum(models: Sequence[ModelCosts]) -> ModelCosts:
-    total = ModelCosts(model=None)
-    for model in models:
-        estimates = (total.unpriced_estimate, model.unpriced_estimate)
-        total = evolve(
-            total,
-            images=total.images + model.images,
-            input_tokens=_add(total.input_tokens, model.input_tokens),
-            output_tokens=_add(total.output_tokens, model.output_tokens),
-            cost=model.cost if total.cost is None else total.cost + (model.cost or _ZERO),
-            unpriced=total.unpriced + model.unpriced,
-            unpriced_estimate=None if None in estimates else sum(filter(None, estimates), _ZERO),
-        )
-    return total
+    estimates = [model.unpriced_estimate for model in models if model.unpriced_estimate is not None]
+    return ModelCosts(
+        model=None,
+        images=sum(model.images for model in models),
+        input_tokens=_total([model.input_tokens for model in models]),
+        output_tokens=_total([model.output_tokens for model in models]),
+        cost=_total([model.cost for model in models]),
+        unpriced=sum(model.unpriced for model in models),
+        unpriced_estimate=sum(estimates, Decimal(0)) if len(estimates) == len(models) else None,
+    )
 
 
-def _add(first: int | None, second: int | None) -> int | None:
-    return second if first is None else first + (second or 0)
+def _total(values: Sequence[_Number | None]) -> _Number | None:
+    known = [value for value in values if value is not None]
+    return sum(known[1:], known[0]) if known else None
 
 
 def _record(costs: ModelCosts) -> dict[str, Any]:

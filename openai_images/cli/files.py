@@ -15,6 +15,8 @@ import re
 import sys
 import tempfile
 import unicodedata
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,15 @@ def read_stdin_bytes(what: str) -> bytes:
 def read_stdin_text(what: str) -> str:
     """Read all of stdin as text. Raises click.UsageError."""
     return decode_text(read_stdin_bytes(what), f"- reads {what} from stdin")
+
+
+@contextmanager
+def reading(file: str) -> Generator[None]:
+    """Raise click.UsageError if the file that is read cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise click.UsageError(f"cannot read {file!r}: {error.strerror or type(error).__name__}.") from None
 
 
 def decode_text(data: bytes, source: str) -> str:

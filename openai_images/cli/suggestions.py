@@ -9,7 +9,8 @@ Must not: be imported before there is an error or a completion; read a key, or c
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ _FILES: Final = frozenset(
     {"file", "images", "input_image", "markup", "mask", "output", "prices", "prompt_file"}
 )
 _FOLDERS: Final = frozenset({"folders", "out"})
+_CHOICES: Final = ("background", "input_fidelity", "moderation", "output_format", "quality")
 _COMMON_SIZES: Final = ("1024x1024", "1536x1024", "1024x1536", "2048x2048", "3840x2160", "2160x3840")
 
 
@@ -29,64 +31,34 @@ def complete(name: str, params: Mapping[str, Any], incomplete: str) -> list[Comp
     """Return the completions of the parameter `name`, given the other `params`; None if its type decides."""
     if name in _FILES or name in _FOLDERS:
         return [CompletionItem(incomplete, type="file" if name in _FILES else "dir")]
-    find = _VALUES.get(name)
-    return None if find is None else [CompletionItem(v) for v in find(params) if v.startswith(incomplete)]
+    values = _values(name, params)
+    return None if values is None else [CompletionItem(v) for v in values if v.startswith(incomplete)]
 
 
-def _models(_: Mapping[str, Any]) -> Iterable[str]:
-    from datetime import UTC, datetime
-
+def _values(name: str, params: Mapping[str, Any]) -> Iterable[str] | None:
+    if name in ("faults", "always"):
+        return _faults()
+    if name not in ("model", "size", *_CHOICES):
+        return None
     from openai_images import known_models
 
-    today = datetime.now(UTC).date()
-    return [spec.name for spec in known_models() if not spec.has_ended(today)]
+    specs, model = known_models(), params.get("model") or DEFAULT_MODEL
+    if name == "model":
+        today = datetime.now(UTC).date()
+        return [spec.name for spec in specs if not spec.has_ended(today)]
+    typed = [spec for spec in specs if model in (spec.name, *spec.snapshots)]
+    if name == "size":
+        return ("auto", *(typed[0].sizes if typed and typed[0].sizes else _COMMON_SIZES))
+    # Those of any model if the typed one is unknown.
+    return dict.fromkeys(value for spec in typed or specs for value in spec.values.get(name, ()))
 
 
-def _sizes(params: Mapping[str, Any]) -> Iterable[str]:
-    spec = _spec(params)
-    return ("auto", *((spec and spec.sizes) or _COMMON_SIZES))
-
-
-def _values(parameter: str) -> Callable[[Mapping[str, Any]], Iterable[str]]:
-    """Return a function for the values of a parameter: those of the typed model, of any model if it is unknown."""
-
-    def find(params: Mapping[str, Any]) -> Iterable[str]:
-        from openai_images import known_models
-
-        spec = _spec(params)
-        specs = known_models() if spec is None else (spec,)
-        return dict.fromkeys(value for each in specs for value in each.values.get(parameter, ()))
-
-    return find
-
-
-def _spec(params: Mapping[str, Any]) -> Any:
-    from openai_images import known_models
-
-    name = params.get("model") or DEFAULT_MODEL
-    return next((spec for spec in known_models() if name in (spec.name, *spec.snapshots)), None)
-
-
-def _faults(_: Mapping[str, Any]) -> Iterable[str]:
+def _faults() -> Iterable[str]:
     try:
         from openai_images.server import FAULTS
     except ModuleNotFoundError:  # the extra is not installed
         return ()
     return sorted(FAULTS)
-
-
-_VALUES: Final[Mapping[str, Callable[[Mapping[str, Any]], Iterable[str]]]] = {
-    "model": _models,
-    "size": _sizes,
-    "quality": _values("quality"),
-    "background": _values("background"),
-    "moderation": _values("moderation"),
-    "output_format": _values("output_format"),
-    "complexity": _values("complexity"),
-    "input_fidelity": _values("input_fidelity"),
-    "faults": _faults,
-    "always": _faults,
-}
 
 
 _QUOTE = (
