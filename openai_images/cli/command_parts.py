@@ -1,7 +1,7 @@
 """Parts of commands: help with examples, values for shell completion, and options that several commands have.
 
 Invariants: each command has an example that can be copied; the documentation's address is that of an existing section;
-the name of a parameter decides its completions (`completion.py`).
+the name of a parameter decides its completions (`suggestions.py`).
 Must not: import anything but click, to keep `--help` fast (`importlib.metadata` alone takes 30 ms).
 """
 
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 DOCS: Final = "docs/command-line.md in the source code"
 """The location of the command line's documentation."""
+
+_SAME_NAME = ("background", "input_fidelity", "markup", "mask", "model", "moderation", "n", "partial_images")
+OPTION_OF = {name: f"--{name.replace('_', '-')}" for name in (*_SAME_NAME, "quality", "size")} | {
+    "frame_count": "--frames",
+    "output_compression": "--compression",
+    "output_format": "--format",
+    "svg": "--svg-model",
+}
+"""The option of each parameter that has one; the attribute of the options has the parameter's name."""
 
 _EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "openai-images": (
@@ -74,7 +83,7 @@ class Group(Command, click.Group):
 
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from openai_images.cli.completion import complete
+    from openai_images.cli.suggestions import complete
 
     found = complete(parameter.name or "", context.params, incomplete)
     return parameter.type.shell_complete(context, parameter, incomplete) if found is None else found

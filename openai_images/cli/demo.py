@@ -20,8 +20,9 @@ from typing import Any
 from attrs import frozen
 
 from openai_images import Image, ImageResult, ImagesClient, ModerationBlockedError, PartialImage, Usage
+from openai_images.cli.command_runner import OutputOptions, run_command
 from openai_images.cli.console import DEFAULT_MODEL, Console, Streams
-from openai_images.cli.error_report import report_error, run_command, write_error_report
+from openai_images.cli.error_report import report_error, write_error_report
 from openai_images.cli.progress import (
     CallProgress,
     ProgressDisplay,
@@ -98,18 +99,16 @@ _REFUSED_CALL = DemoCall("refused", "words that trigger moderation", _MODEL)
 
 
 @frozen(kw_only=True)
-class DemoOptions:
+class DemoOptions(OutputOptions):
     """Options of `demo`."""
 
     out: str = "demo-output"
     preview: bool | None = None
-    verbose: bool = False
-    quiet: bool = False
 
 
 def run_demo(options: DemoOptions, streams: Streams) -> int:
     """Make the calls, write the page, and return the exit code."""
-    console = Console(streams.out, streams.err, quiet=options.quiet, verbose=options.verbose)
+    console = options.make_console(streams)
     return run_command(console, _demo(options, console))
 
 

@@ -1,16 +1,14 @@
-"""Runs a command and reports its end: messages on stderr, JSON lines on stdout, and exit codes.
+"""Reports of failures: messages on stderr, JSON lines on stdout, and exit codes.
 
-Invariants: every end has a message and a code; an error has what happened and what to do, and "billed" only if the
-outcome is unknown.
+Invariants: an error has what happened and what to do, and "billed" only if the outcome is unknown.
 Must not: print a key or a prompt, or without `--verbose` a traceback.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 import traceback
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,11 +29,8 @@ from openai_images import (
     RequestInvalidError,
     SharedLimitError,
 )
-from openai_images._util.heap import keep_freed
+from openai_images.cli.command_parts import OPTION_OF
 from openai_images.cli.console import Console, plural
-from openai_images.cli.diagnostics import diagnostics_to, name_options
-from openai_images.cli.interrupts import endings_interrupt
-from openai_images.cli.parameters import OPTION_OF
 
 INTERRUPTED = 130
 
@@ -48,30 +43,6 @@ _NOT_SENT = (
 )
 _NOT_THROUGH_PROXY = "Nothing was sent. The proxy's address is HTTPS_PROXY, HTTP_PROXY or ALL_PROXY."
 _SHARED_LIMIT = "The shared limit's address is --shared-limit, or OPENAI_IMAGES_SHARED_LIMIT."
-
-
-def run_command(
-    console: Console,
-    command: Coroutine[Any, Any, int],
-    interrupted: Callable[[], ErrorReport] = lambda: interrupted_report("interrupted"),
-) -> int:
-    """Run the command and return its exit code; `interrupted` reports a Ctrl-C, SIGTERM or a closed terminal."""
-    keep_freed(256 * 1024 * 1024)
-    with diagnostics_to(console), endings_interrupt():
-        try:
-            return asyncio.run(command)
-        except KeyboardInterrupt:
-            return report_error(console, interrupted())
-        except ImagesError as error:
-            return report_error(console, report_from(error), error)
-        except ModuleNotFoundError:
-            raise
-        except Exception as error:  # noqa: BLE001  a bug gets a message too
-            # The error's text may contain secrets: only its name is shown.
-            kind = type(error).__name__
-            message = f"an unexpected error happened ({kind})"
-            advice = "Please report it with the output of --verbose."
-            return report_error(console, ErrorReport(error_type=kind, message=message, advice=advice), error)
 
 
 def interrupted_report(message: str, **fields: Any) -> ErrorReport:
@@ -135,6 +106,14 @@ class ErrorReport:
             "attempts": self.attempts,
             "elapsed": round(self.elapsed, 3),
         }
+
+
+_KEYWORDS = re.compile(r"\b(?:max_image_cost|retry_(?:failed|missing|unknown))\b")
+
+
+def name_options(text: str) -> str:
+    """Return a message of the package with options in place of its keywords."""
+    return _KEYWORDS.sub(lambda found: f"--{found[0].replace('_', '-')}", text)
 
 
 def parameter_hints(typed: Collection[str], output: str | None) -> dict[str, str]:

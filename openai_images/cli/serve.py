@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 import click
 from attrs import asdict, field, frozen
 
+from openai_images.cli.command_runner import run_command
 from openai_images.cli.console import DEFAULT_MODEL, Console, Streams
-from openai_images.cli.error_report import ErrorReport, interrupted_report, report_error, run_command
+from openai_images.cli.error_report import ErrorReport, interrupted_report, report_error
 
 if TYPE_CHECKING:
     from openai_images.server import AnsweredRequest, LocalImagesServer

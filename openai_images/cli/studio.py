@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from openai_images.cli.command_runner import InterruptHandler, run_command
 from openai_images.cli.console import DEFAULT_MODEL, Console, Streams, plural
 from openai_images.cli.error_report import (
     ErrorReport,
     interrupted_report,
     report_error,
-    run_command,
     write_error_report,
 )
-from openai_images.cli.interrupts import InterruptHandler
 from openai_images.cli.options import CommandOptions, open_client
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ async def _studio(options: StudioOptions, console: Console) -> int:
     from openai_images.studio import History, Studio, StudioSettings
 
     with ExitStack() as closing:  # the history is closed after the client, which writes to it
-        async with open_client(options, console, lambda: None, pace=_PACE) as client:
+        async with open_client(options, console, pace=_PACE) as client:
             try:  # after the key was found: without one, no folder is created
                 history = History(options.out)
             except OSError as error:
