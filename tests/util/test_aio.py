@@ -1,4 +1,4 @@
-"""The timer of many waits does to each what `asyncio.timeout` does, with fewer timers; megabytes are freed one by one."""
+"""The timer of many waits does what `asyncio.timeout` does, with fewer timers; megabytes are freed one by one."""
 
 import asyncio
 import contextlib
