@@ -93,8 +93,8 @@ def structure_images(doc: Mapping[str, Any]) -> Iterator[Image]:
     """Yield the images of a JSON response's `data`, in order; items without one are skipped."""
     data = doc.get("data")
     for item in data if is_list(data) else [data]:
-        if is_object(item) and (image := image_of(item)) is not None:
-            image, extra = _split_image(item, image)
+        if is_object(item) and (found := _split_image(item)) is not None:
+            image, extra = found
             yield evolve(image, extra=extra) if extra else image
 
 
@@ -119,18 +119,14 @@ def structure_result(doc: Mapping[str, Any], images: tuple[Image, ...]) -> Image
 
 def structure_partial(doc: Mapping[str, Any]) -> PartialImage | None:
     """Return a `*.partial_image` event; None if it has no image."""
-    if (image := image_of(doc)) is None:
-        return None
-    image, rest = _split_image(doc, image)
-    return _read_partial(rest, image=image)
+    found = _split_image(doc)
+    return None if found is None else _read_partial(found[1], image=found[0])
 
 
 def structure_completed(doc: Mapping[str, Any]) -> CompletedImage | None:
     """Return a `*.completed` event; None if it has no image."""
-    if (image := image_of(doc)) is None:
-        return None
-    image, rest = _split_image(doc, image)
-    return _read_completed(rest, image=image)
+    found = _split_image(doc)
+    return None if found is None else _read_completed(found[1], image=found[0])
 
 
 def completed_events(result: ImageResult) -> Iterator[CompletedImage]:
@@ -150,11 +146,13 @@ def completed_events(result: ImageResult) -> Iterator[CompletedImage]:
         )
 
 
-def _split_image(item: Mapping[str, Any], image: Image) -> tuple[Image, dict[str, Any]]:
-    """Return an item's or event's image with its texts, and the fields that do not belong to it."""
+def _split_image(item: Mapping[str, Any]) -> tuple[Image, dict[str, Any]] | None:
+    """Return the image with its texts, and the fields that do not belong to it; None without an image."""
+    if (image := image_of(item)) is None:
+        return None
     rest = dict(item)
     rest.pop("b64_json", None)
-    if rest.get("url") is image:
+    if isinstance(url := rest.get("url"), Image) and url is image:
         del rest["url"]
     texts: dict[str, Any] = {}
     for name in _IMAGE_FIELDS:

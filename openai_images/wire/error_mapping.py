@@ -178,11 +178,8 @@ def _error_class(
     if verdict in _VERDICT_CLASSES:
         return _VERDICT_CLASSES[verdict], False
     code_status = error_codes.status_for_codes(details)
-    cls = (
-        errors.RateLimitError
-        if verdict is Verdict.RATE
-        else _class_for_status(_effective_status(context.status, code_status))
-    )
+    status = 429 if verdict is Verdict.RATE else _effective_status(context.status, code_status)
+    cls = errors.InternalServerError if status >= 500 else _STATUS_CLASSES.get(status, errors.APIStatusError)
     safe = cls is not errors.QuotaExhaustedError and _is_safe(context, cls, code_status)
     may_have_run = not safe and not context.unsent
     if not may_have_run and cls is errors.StatusOutcomeUnknownError:
@@ -213,10 +210,6 @@ def _is_safe(context: ResponseContext, cls: type[errors.APIStatusError], code_st
         context.status == 503 and headers.has_retry_after(context.headers) and code_status in (None, 429, 503)
     )
     return is_unavailable or cls is errors.RateLimitError
-
-
-def _class_for_status(status: int) -> type[errors.APIStatusError]:
-    return errors.InternalServerError if status >= 500 else _STATUS_CLASSES.get(status, errors.APIStatusError)
 
 
 def _summary(context: ResponseContext, details: ErrorDetails) -> str:

@@ -22,7 +22,6 @@ from openai_images.validation.validator import (
     Mode,
     Problem,
     RequestValidator,
-    check as check_on,
     find_problems as problems_on,
 )
 
@@ -31,7 +30,14 @@ ENDS = {end for model in MODELS.values() for end in (model.ends, model.azure_end
 # Each day on which a model ends, the day before, and a year ahead.
 DAYS = sorted({TODAY, *ENDS, *(end - timedelta(days=1) for end in ENDS), TODAY + timedelta(days=365)})
 
-check, problems_of = partial(check_on, today=TODAY), partial(problems_on, today=TODAY)
+problems_of = partial(problems_on, today=TODAY)
+
+
+def check(request: GenerateRequest, mode: Mode, *, stream: bool, **server: bool) -> list[Problem]:
+    """The doubtful problems at OpenAI's own server, or at another `server`."""
+    validator = RequestValidator(mode, wall=Clock(TODAY.isoformat()), **{"official": True, **server})
+    return validator.check(request, stream=stream)
+
 
 # Names in the tables, so that a case fits its line.
 NAMES = {

@@ -12,7 +12,7 @@ import pytest
 from openai_images import errors
 from openai_images.models.image import Image
 from openai_images.wire import codec, salvage
-from openai_images.wire.error_mapping import MAX_DAMAGED, MAX_ERRORS
+from openai_images.wire.error_mapping import MAX_DAMAGED, MAX_ERRORS, ResponseContext, error_from_document
 from openai_images.wire.json_decoder import MAX_IMAGES
 from tests.helpers.decoding import fed
 from tests.helpers.reading import EVENT_STREAM, JSON, Read, reading
@@ -276,6 +276,14 @@ def test_many_long_errors_beside_an_image_take_little_time() -> None:
         return time.process_time() - begun
 
     assert min(seconds(100) for _ in range(3)) < 3 * min(seconds(10) for _ in range(3))
+
+
+@pytest.mark.parametrize(("before", "reason"), [(30_000, "inner"), (33_000, "x " * 149 + "x…")])
+def test_json_among_other_words_is_searched_near_their_start(before: int, reason: str) -> None:
+    """It may begin at several places, each of which is tried."""
+    doc = {"error": {"message": "x " * (before // 2) + '{"error":{"message":"inner"}}'}}
+    found = error_from_document(ResponseContext(200, {}), doc).reason
+    assert found == reason
 
 
 def calls(work: Callable[[], object]) -> int:
