@@ -74,10 +74,9 @@ class BatchRunner:
     def _new_runner(self) -> Callable[..., Runner]:
         if not self._options.economy:
             return Runner
-        from openai_images.batch.economy.economy_runner import economy_runner  # noqa: PLC0415  other batches never load it
+        from openai_images.batch.economy.economy_runner import EconomyRunner  # noqa: PLC0415  other batches never load it
 
-        work = (self._items, self.plan.to_send, self._opened, self._make_thumbnails)
-        return economy_runner(self._run, self._options, *work)
+        return partial(EconomyRunner, state=self._run, make_thumbnails=self._make_thumbnails)
 
     def _run_options(self, progress: Callable[[Progress], object] | None) -> RunOptions:
         options, caller, remote = self._options, self._run.caller, self._remote
@@ -178,17 +177,18 @@ class BatchRunner:
                 result = await RemoteItemRunner(self._run, work, remote, self._streak, observer).run()
         except ItemTakenError as error:
             raise ImagesError(str(error)) from None
-        if remote is None and self._options.thumbnail is not None:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._run.threads, self._make_thumbnails, item.key)
+        if remote is None:
+            await self._make_thumbnails(item.key)
         return self._opened.deliver(item.key, result)
 
-    def _make_thumbnails(self, key: str) -> None:
-        root = self._opened.root
-        if root is not None and self._options.thumbnail is not None:
-            for file in self._run.ledger.get(key).files:
-                with suppress(OSError):  # on a full disk, even removing a part file may fail
-                    make_thumbnail(root, file.name, self._options.thumbnail)
+    async def _make_thumbnails(self, key: str) -> None:
+        root, make = self._opened.root, self._options.thumbnail
+        if root is None or make is None:
+            return
+        loop = asyncio.get_running_loop()
+        for file in self._run.ledger.get(key).files:
+            with suppress(OSError):  # on a full disk, even removing a part file may fail
+                await loop.run_in_executor(self._run.threads, make_thumbnail, root, file.name, make)
 
 
 def _show(show: Callable[[Progress], object], remote: RemoteBatch, progress: Progress) -> None:

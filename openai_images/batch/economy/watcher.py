@@ -15,12 +15,10 @@ from typing import TypeVar
 
 from attrs import define, field
 
-from openai_images.batch.economy.economy_run import EconomyObserver
-from openai_images.batch.items.models import BatchOptions
+from openai_images.batch.economy.economy_run import EconomyRun
 from openai_images.batch.journal.ledger import SubmittedBatch
 from openai_images.batch.provider.provider_batch import WINDOW, ProviderBatch, poll_delay
 from openai_images.batch.provider.service import BatchService
-from openai_images.batch.run.run_state import RunState
 from openai_images.errors import (
     APIConnectionError,
     ImagesError,
@@ -66,33 +64,25 @@ class _WatchState:
 class Watcher:
     """Watches batches: `next_ended` returns one to `collect`; `error` is the error of the first one left out."""
 
-    def __init__(
-        self,
-        run: RunState,
-        service: BatchService,
-        options: BatchOptions,
-        observer: EconomyObserver,
-    ) -> None:
+    def __init__(self, run: EconomyRun, service: BatchService) -> None:
         self._run = run
         self._service = service
-        self._options = options
-        self._wait_for = observer.wait_for
-        self._is_stopping = observer.is_stopping
-        self._timing = run.caller.timing
+        self._batches = run.state.ledger.batches
+        self._timing = run.state.caller.timing
         self._watched: dict[str, _WatchState] = {}
-        self._taken_over = frozenset(run.ledger.batches)
+        self._taken_over = frozenset(self._batches)
         self.error: ImagesError | None = None
 
     @property
     def batches(self) -> list[SubmittedBatch]:
         """The batches that certainly exist and are not left out."""
-        batches = [batch for batch in self._run.ledger.batches.values() if batch.id]
+        batches = [batch for batch in self._batches.values() if batch.id]
         return [batch for batch in batches if not self._of(batch).is_left_out]
 
     async def next_ended(self) -> tuple[SubmittedBatch, ProviderBatch] | None:
         """Poll the batches in turn until one has ended; None if there are none, or the run is stopped.
 
-        Raises as `EconomyObserver.wait_for` does.
+        Raises as `EconomyRun.wait_for` does.
         """
         while batches := self.batches:
             for batch in batches:
@@ -100,11 +90,11 @@ class Watcher:
                     ended = await self._tried(batch, "polled", self._look(batch))
                     if ended is not None:
                         return batch, ended
-                    if self._is_stopping():
+                    if self._run.is_stopping:
                         return None
             if batches := self.batches:
                 due = min(self._of(batch).due for batch in batches)
-                await self._wait_for(max(0.0, due - self._timing.monotonic()), self._describe())
+                await self._run.wait_for(max(0.0, due - self._timing.monotonic()), self._describe())
         return None
 
     async def collect(self, batch: SubmittedBatch, ended: ProviderBatch, collect: Collect) -> bool:
@@ -128,7 +118,7 @@ class Watcher:
         except _TRANSIENT as error:
             now = self._timing.monotonic()
             since = watched.down_since.setdefault(done, now)
-            if now - since > self._options.max_outage:
+            if now - since > self._run.state.options.max_outage:
                 self._leave_out(batch, error)
             else:
                 watched.due = now + poll_delay(now - since)
@@ -153,7 +143,7 @@ class Watcher:
         except NotFoundError as error:
             if max(age, self._timing.monotonic() - watched.first_look) < _NEW:
                 seen = ProviderBatch(id=batch.id, status="unknown")
-            elif self._options.retry_unknown and batch.tag in self._taken_over:
+            elif self._run.gives_up and batch.tag in self._taken_over:
                 return ProviderBatch(id=batch.id, status="gone")
             else:
                 raise _not_known(error) from None
