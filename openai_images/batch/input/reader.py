@@ -17,8 +17,7 @@ from typing import Any, TextIO
 from attrs import evolve
 
 from openai_images.batch.input.columns import ColumnOptions, Problems, coerce_values, parameter_problem
-from openai_images.batch.input.json_rows import read_json, read_jsonl
-from openai_images.batch.input.text_rows import RawRow, RowReader
+from openai_images.batch.input.rows import RawRow, RowReader, read_json, read_jsonl
 from openai_images.batch.items.models import BatchItem
 from openai_images.batch.items.resolved_item import input_error
 from openai_images.batch.items.source_images import EDIT_NAMES, with_folder
