@@ -19,8 +19,7 @@ from attrs import define, field
 from openai_images.batch.economy.economy_run import EconomyRun
 from openai_images.batch.folder.image_files import Downloads, complete, discard
 from openai_images.batch.journal.ledger import SubmittedBatch
-from openai_images.batch.provider.input_file import custom_id_of
-from openai_images.batch.provider.output_file import OutputLine, OutputReader, not_run
+from openai_images.batch.provider.files import OutputLine, OutputReader, custom_id_of, not_run
 from openai_images.batch.provider.provider_batch import ProviderBatch, RejectedLine
 from openai_images.batch.provider.service import BatchService, Download
 from openai_images.client.files import FileSink

@@ -19,7 +19,7 @@ from openai_images.batch.economy.economy_run import EconomyRun
 from openai_images.batch.journal.journal import error_fields
 from openai_images.batch.journal.journal_reader import JournalRow
 from openai_images.batch.journal.ledger import SubmittedBatch
-from openai_images.batch.provider.input_file import InputFile, custom_id_of, endpoint_of
+from openai_images.batch.provider.files import InputFile, custom_id_of, endpoint_of
 from openai_images.batch.provider.provider_batch import ProviderBatch
 from openai_images.batch.provider.service import BatchService
 from openai_images.batch.run.recorder import ItemRecorder

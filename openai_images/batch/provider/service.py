@@ -19,7 +19,7 @@ from attrs import evolve
 
 from openai_images._util.json import has_too_many_values, is_list, is_object
 from openai_images._version import __version__
-from openai_images.batch.provider.input_file import InputFile
+from openai_images.batch.provider.files import InputFile
 from openai_images.batch.provider.provider_batch import TAG, ProviderBatch, read_provider_batch
 from openai_images.client.attempts import CallContext
 from openai_images.client.sources import FileSource
