@@ -25,9 +25,8 @@ from openai_images.batch.items.models import BatchItem, BatchOptions, BatchPlan,
 from openai_images.batch.items.resolved_item import resolve_items
 from openai_images.batch.recovery import open_batch
 from openai_images.batch.run.caller import Caller
-from openai_images.batch.run.item_store import OpenBatch, Opener
 from openai_images.batch.run.remote_runner import RemoteBatch, RemoteOpener
-from openai_images.batch.run.run_state import RunState
+from openai_images.batch.run.run_state import OpenBatch, Opener, RunState
 from openai_images.client.client import ImagesClient
 from openai_images.models.notebook import table_of_fields
 from openai_images.models.outcomes import Outcome, Progress

@@ -19,10 +19,9 @@ from openai_images.batch.items.plan import BatchStatus
 from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.run.caller import run_cost
 from openai_images.batch.run.item_runner import ItemRunner
-from openai_images.batch.run.item_store import ItemTakenError
 from openai_images.batch.run.recorder import share_outcome
 from openai_images.batch.run.remote_runner import RemoteBatch, RemoteItemRunner
-from openai_images.batch.run.run_state import RunState, WorkItem, planned_work
+from openai_images.batch.run.run_state import ItemTakenError, RunState, WorkItem, planned_work
 from openai_images.batch.sheet.contact_sheet import write_page
 from openai_images.batch.sheet.image_records import write_records
 from openai_images.batch.sheet.sheet_entries import make_thumbnail
