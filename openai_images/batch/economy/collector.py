@@ -20,7 +20,7 @@ from openai_images.batch.economy.economy_run import EconomyRun
 from openai_images.batch.folder.image_files import Downloads, complete, discard
 from openai_images.batch.journal.ledger import SubmittedBatch
 from openai_images.batch.provider.files import OutputLine, OutputReader, custom_id_of, not_run
-from openai_images.batch.provider.provider_batch import ProviderBatch, RejectedLine
+from openai_images.batch.provider.provider_batch import BatchError, ProviderBatch
 from openai_images.batch.provider.service import BatchService, Download
 from openai_images.client.files import FileSink
 from openai_images.errors import (
@@ -280,7 +280,7 @@ def _unanswered(ended: ProviderBatch, redaction: Redaction, *, is_not_run: bool)
     )
 
 
-def _rejected(line: RejectedLine, redaction: Redaction) -> ImagesError:
+def _rejected(line: BatchError, redaction: Redaction) -> ImagesError:
     """Return the error of a request that the provider did not accept, and its whole batch for it."""
     reason = f": {redaction.text(line.reason)}" if line.reason else ""
     msg = f"the provider did not accept this request, and its batch was not run{reason}; it is not billed"

@@ -16,11 +16,17 @@ from typing import Any, TextIO
 
 from attrs import evolve
 
-from openai_images.batch.input.columns import ColumnOptions, Problems, coerce_values, parameter_problem
+from openai_images.batch.input.columns import (
+    EDIT_NAMES,
+    ColumnOptions,
+    Problems,
+    coerce_values,
+    parameter_problem,
+    with_folder,
+)
 from openai_images.batch.input.rows import RawRow, RowReader, read_json, read_jsonl
 from openai_images.batch.items.models import BatchItem
 from openai_images.batch.items.resolved_item import input_error
-from openai_images.batch.items.source_images import EDIT_NAMES, with_folder
 from openai_images.models.requests import EditRequest, GenerateRequest
 
 _log = logging.getLogger("openai_images")
