@@ -21,7 +21,7 @@ from openai_images.batch.folder.image_files import Downloads, complete, discard
 from openai_images.batch.journal.ledger import SubmittedBatch
 from openai_images.batch.provider.files import OutputLine, OutputReader, custom_id_of, not_run
 from openai_images.batch.provider.provider_batch import BatchError, ProviderBatch
-from openai_images.batch.provider.service import BatchService, Download
+from openai_images.batch.provider.service import BatchService
 from openai_images.client.files import FileSink
 from openai_images.errors import (
     APIConnectionError,
@@ -31,6 +31,7 @@ from openai_images.errors import (
     ResponseTooLargeError,
     StatusOutcomeUnknownError,
 )
+from openai_images.http.get_requests import FileDownload
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult, with_images
 from openai_images.wire.redaction import Redaction
@@ -171,7 +172,7 @@ class Collector:
                 discard(self._downloads.take())
 
     async def _read(
-        self, download: Download, reader: OutputReader, batch: _Batch, group: asyncio.TaskGroup
+        self, download: FileDownload, reader: OutputReader, batch: _Batch, group: asyncio.TaskGroup
     ) -> bool:
         """Read to the end; return False if the run is stopped before. Raises `APIConnectionError`."""
         monotonic, loop = self._state.caller.timing.monotonic, asyncio.get_running_loop()

@@ -147,8 +147,7 @@ def _decode(data: bytes, problems: Problems) -> str:
         try:
             line.decode()
         except UnicodeDecodeError as error:
-            why = f"byte {error.start + 1} is not UTF-8; save the file as UTF-8"
-            problems.add(number, f"{why}")
+            problems.add(number, f"byte {error.start + 1} is not UTF-8; save the file as UTF-8")
     return data.decode(encoding, errors="replace")
 
 
@@ -187,8 +186,7 @@ def _check_prompt(prompt: Any, line: int, problems: Problems) -> str:
         problems.add(line, "the prompt is empty")
         return ""
     if len(prompt) > _MAX_PROMPT:
-        long = f"the prompt has {len(prompt):,} characters; {_MAX_PROMPT:,} are allowed"
-        problems.add(line, f"{long}")
+        problems.add(line, f"the prompt has {len(prompt):,} characters; {_MAX_PROMPT:,} are allowed")
     if not _is_encodable(prompt):
         problems.add(line, "the prompt contains half of a surrogate pair, which is not a character")
     return prompt

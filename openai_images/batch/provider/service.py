@@ -12,7 +12,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 from attrs import evolve
@@ -40,9 +40,6 @@ from openai_images.http.get_requests import FileDownload, get, open_file
 from openai_images.http.retry import RetryState, decide
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
 from openai_images.wire.requests import CompositeBody, HTTPRequest, merge_headers
-
-Download: TypeAlias = FileDownload
-"""A file of the provider that is being downloaded."""
 
 _T = TypeVar("_T")
 
