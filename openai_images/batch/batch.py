@@ -25,9 +25,8 @@ from openai_images.batch.items.models import BatchItem, BatchOptions, BatchPlan,
 from openai_images.batch.items.resolved_item import resolve_items
 from openai_images.batch.recovery import open_batch
 from openai_images.batch.run.caller import Caller
-from openai_images.batch.run.item_store import OpenBatch, Opener
 from openai_images.batch.run.remote_runner import RemoteBatch, RemoteOpener
-from openai_images.batch.run.run_state import RunState
+from openai_images.batch.run.run_state import OpenBatch, Opener, RunState
 from openai_images.client.client import ImagesClient
 from openai_images.models.notebook import table_of_fields
 from openai_images.models.outcomes import Outcome, Progress
@@ -105,7 +104,7 @@ class Batch:
             await self._engine.start()
         try:
             start_time = self._caller.timing.monotonic()
-            opened, remote = await self._open()
+            opened, remote = await self._open_in_thread()
             run = RunState(self._caller, opened, self._options, self._disk)
             self._runner = BatchRunner(run, remote, self._progress, start_time)
         except BaseException:
@@ -159,9 +158,9 @@ class Batch:
             raise RuntimeError("enter the batch first: async with Batch(...) as batch")
         return self._runner
 
-    async def _open(self) -> tuple[OpenBatch, RemoteBatch | None]:
+    async def _open_in_thread(self) -> tuple[OpenBatch, RemoteBatch | None]:
         """Open the folder in a thread; close it again if this is cancelled."""
-        opening = asyncio.ensure_future(asyncio.to_thread(self._open_now))
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
             return await run_to_completion(opening)
         except asyncio.CancelledError:
@@ -169,7 +168,7 @@ class Batch:
                 await run_to_completion(asyncio.to_thread(opening.result()[0].close))
             raise
 
-    def _open_now(self) -> tuple[OpenBatch, RemoteBatch | None]:
+    def _open(self) -> tuple[OpenBatch, RemoteBatch | None]:
         caller, options = self._caller, self._options
         items = resolve_items(self._items, caller.model, options)
         if self._engine is not None:

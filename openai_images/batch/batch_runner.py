@@ -19,10 +19,9 @@ from openai_images.batch.items.plan import BatchStatus
 from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.run.caller import run_cost
 from openai_images.batch.run.item_runner import ItemRunner
-from openai_images.batch.run.item_store import ItemTakenError
 from openai_images.batch.run.recorder import share_outcome
 from openai_images.batch.run.remote_runner import RemoteBatch, RemoteItemRunner, RemoteRun
-from openai_images.batch.run.run_state import RunState, WorkItem, planned_work
+from openai_images.batch.run.run_state import ItemTakenError, RunState, WorkItem, planned_work
 from openai_images.batch.sheet.contact_sheet import write_page
 from openai_images.batch.sheet.image_records import write_records
 from openai_images.batch.sheet.sheet_entries import make_thumbnail
@@ -76,10 +75,9 @@ class BatchRunner:
             return partial(RemoteRun, remote=self._remote)
         if not self._options.economy:
             return Runner
-        from openai_images.batch.economy.economy_runner import economy_runner  # noqa: PLC0415  other batches never load it
+        from openai_images.batch.economy.economy_runner import EconomyRunner  # noqa: PLC0415  other batches never load it
 
-        work = (self._items, self.plan.to_send, self._opened, self._make_thumbnails)
-        return economy_runner(self._run, self._options, *work)
+        return partial(EconomyRunner, state=self._run, make_thumbnails=self._make_thumbnails)
 
     def _run_options(self, progress: Callable[[Progress], object] | None) -> RunOptions:
         options, caller, remote = self._options, self._run.caller, self._remote
@@ -177,14 +175,15 @@ class BatchRunner:
                 result = await RemoteItemRunner(self._run, work, remote, self._streak, observer).run()
         except ItemTakenError as error:
             raise ImagesError(str(error)) from None
-        if remote is None and self._options.thumbnail is not None:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._run.threads, self._make_thumbnails, item.key)
+        if remote is None:
+            await self._make_thumbnails(item.key)
         return self._opened.deliver(item.key, result)
 
-    def _make_thumbnails(self, key: str) -> None:
-        root = self._opened.root
-        if root is not None and self._options.thumbnail is not None:
-            for file in self._run.ledger.get(key).files:
-                with suppress(OSError):  # on a full disk, even removing a part file may fail
-                    make_thumbnail(root, file.name, self._options.thumbnail)
+    async def _make_thumbnails(self, key: str) -> None:
+        root, make = self._opened.root, self._options.thumbnail
+        if root is None or make is None:
+            return
+        loop = asyncio.get_running_loop()
+        for file in self._run.ledger.get(key).files:
+            with suppress(OSError):  # on a full disk, even removing a part file may fail
+                await loop.run_in_executor(self._run.threads, make_thumbnail, root, file.name, make)

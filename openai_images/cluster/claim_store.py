@@ -29,7 +29,7 @@ from openai_images.batch.folder.image_files import ImageStore, StoredImages, fil
 from openai_images.batch.journal.journal import encode_row
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile, parse_line
 from openai_images.batch.journal.ledger import Ledger
-from openai_images.batch.run.item_store import ItemTakenError
+from openai_images.batch.run.run_state import ItemTakenError
 from openai_images.cluster.retrier import Retrier
 from openai_images.cluster.storage import FolderStorage, Storage
 from openai_images.cluster.storage_names import (

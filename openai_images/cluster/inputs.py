@@ -16,8 +16,9 @@ from attrs import fields_dict
 
 from openai_images._util.json import is_object
 from openai_images.batch.items.models import BatchOptions
-from openai_images.batch.items.resolved_item import ResolvedItem, encode_plain, plain_parameters
+from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.journal.journal_reader import JournalRow
+from openai_images.batch.sheet.sheet_entries import encode_plain, plain_parameters
 from openai_images.cluster.storage import Storage
 from openai_images.cluster.storage_names import INPUTS, RUNS
 from openai_images.models.requests import GenerateRequest

@@ -24,8 +24,7 @@ from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
 from openai_images.batch.journal.ledger import Ledger
 from openai_images.batch.run.caller import Caller
 from openai_images.batch.run.item_runner import ItemRunner
-from openai_images.batch.run.item_store import ItemTakenError
-from openai_images.batch.run.run_state import RunState
+from openai_images.batch.run.run_state import ItemTakenError, RunState
 from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.item_tasks import ItemTasks
 from openai_images.cluster.job import ItemSpec, Job, Row, make_row

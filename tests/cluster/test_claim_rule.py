@@ -19,8 +19,7 @@ from openai_images.batch.items.plan import make_plan
 from openai_images.batch.items.resolved_item import resolve_items
 from openai_images.batch.journal.journal import done_row, result_fields
 from openai_images.batch.journal.journal_reader import StoredFile
-from openai_images.batch.run.item_store import ItemTakenError
-from openai_images.batch.run.run_state import WorkItem
+from openai_images.batch.run.run_state import ItemTakenError, WorkItem
 from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.job import ItemSpec
 from openai_images.cluster.status import Images, list_storage, make_ledger, read_attempts

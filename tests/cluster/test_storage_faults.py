@@ -13,7 +13,7 @@ from openai_images import Batch, BatchOptions, Image, ImagesClient, Shard, read_
 from openai_images._util.filesystem import Disk
 from openai_images.batch.items.resolved_item import resolve_items
 from openai_images.batch.journal.journal import encode_row
-from openai_images.batch.run.item_store import ItemTakenError
+from openai_images.batch.run.run_state import ItemTakenError
 from openai_images.cluster.claim_store import Claimant, ClaimStore, add_row, read_rows
 from openai_images.cluster.inputs import read_runs
 from openai_images.cluster.job import ItemSpec

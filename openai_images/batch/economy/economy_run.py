@@ -9,145 +9,153 @@ created, `created` when its id is known, and `ended` at the end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
-from openai_images.batch.folder.image_files import StoredImages
-from openai_images.batch.items.models import BatchOptions
 from openai_images.batch.items.plan import states_to_send
 from openai_images.batch.items.resolved_item import ResolvedItem
-from openai_images.batch.journal.journal import decimal_text
-from openai_images.batch.journal.ledger import SubmittedBatch
 from openai_images.batch.run.item_runner import ItemRunner, stops_batch
-from openai_images.batch.run.item_store import OpenBatch
-from openai_images.batch.run.recorder import ItemRecorder
 from openai_images.batch.run.run_state import RunState, WorkItem, planned_work
-from openai_images.errors import ImagesError
-from openai_images.models.outcomes import CallObserver, Failed, Outcome, Succeeded
+from openai_images.errors import AuthenticationError, ImagesError, QuotaExhaustedError
+from openai_images.many.items import RunOptions, Send
+from openai_images.many.runner import Runner
+from openai_images.models.outcomes import CallObserver, Failed, Outcome, Progress, Succeeded
 from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.models.results import ImageResult
 
 
-@frozen
-class EconomySettings:
-    """The parts of a run in economy: `to_send` are keys of `items`."""
-
-    run: RunState
-    options: BatchOptions
-    items: Mapping[str, ResolvedItem] = field(repr=False)
-    to_send: Sequence[str] = field(repr=False)
-    opened: OpenBatch = field(repr=False)
-    make_thumbnails: Callable[[str], None]
+class StoppedError(Exception):
+    """The run was stopped while it waited."""
 
 
-class EconomyObserver(Protocol):
-    """The run, as its submitter, watcher and collector see it."""
+class EconomyRun(Runner):
+    """The items and the waits of a run, for its steps: each item is started, then ended or dropped."""
 
-    def on_start(self, key: str) -> None:
-        """Called before an item is sent."""
+    def __init__(
+        self,
+        requests: Iterable[object] | AsyncIterable[object],
+        send: Send,
+        options: RunOptions,
+        state: RunState,
+        make_thumbnails: Callable[[str], Awaitable[None]],
+    ) -> None:
+        count = len(state.opened.plan.to_send) + sum(len(b.keys) for b in state.ledger.batches.values())
+        super().__init__(requests, send, evolve(options, total=(options.total or 0) + count))
+        self.state = state
+        self.error: ImagesError | None = None
+        """The first error after which nothing more is sent; it is raised after all batches are collected."""
+        self._make_thumbnails = make_thumbnails
+        self._items = {item.key: item for item in state.opened.items}
+        self._to_send = frozenset(state.opened.plan.to_send)
+        self._work: dict[str, WorkItem] = {}
+        self._tickets: dict[str, int] = {}
+        self._wait_reason: str | None = None
+        self._stopping = asyncio.Event()
 
-    async def on_end(self, key: str, error: ImagesError | None) -> None:
-        """Called after an item ended with an error, or without one if it was not sent."""
-
-    async def end_item(self, key: str, answer: ImageResult | ImagesError) -> None:
-        """Record and emit the outcome of an item."""
-
-    async def wait_for(self, seconds: float, reason: str) -> None:
-        """Sleep, showing the reason. Raises if the run is stopped."""
-
+    @property
     def is_stopping(self) -> bool:
         """Whether the run is being stopped."""
-        ...
-
-
-class EconomyItems:
-    """The items of a run: `work` returns an item's work, `end` ends it once."""
-
-    def __init__(self, settings: EconomySettings) -> None:
-        self._settings = settings
-        self._run = settings.run
-        self._to_send = frozenset(settings.to_send)
-        self._work: dict[str, WorkItem] = {}
-
-    def work(self, key: str) -> WorkItem:
-        """Return the work of an item."""
-        if key not in self._work:
-            item = self._settings.items.get(key) or self._removed(key)
-            work = planned_work(self._settings.opened, item, self._settings.options, can_send=False)
-            self._work[key] = evolve(work, reservation=self._run.submitted.pop(key, None))
-        return self._work[key]
-
-    def is_to_send(self, key: str) -> bool:
-        """Return whether this run sends an item that was not executed: by its plan, or by its options."""
-        if key not in self._settings.items or self._settings.options.cancel:
-            return False
-        state = self._run.ledger.get(key).state
-        return key in self._to_send or state in states_to_send(self._settings.options)
+        return self._stopping.is_set()
 
     @property
     def gives_up(self) -> bool:
         """Whether to give up what cannot be found or read at the provider, so that its items count as unknown."""
-        return self._settings.options.retry_unknown
+        return self.state.options.retry_unknown
+
+    def progress(self) -> Progress:
+        """Return the current progress, with the reason of the wait."""
+        return evolve(super().progress(), wait_reason=self._wait_reason)
+
+    def stop(self) -> None:
+        """Send nothing new and stop waiting: batches continue at the provider, and another run collects them."""
+        self._stopping.set()
+        super().stop()
+
+    async def wait_for(self, seconds: float, reason: str) -> None:
+        """Sleep, showing the reason. Raises `StoppedError`."""
+        self._wait_reason = reason
+        self.changed()
+        waits = [
+            asyncio.ensure_future(self.state.caller.timing.sleep(seconds)),
+            asyncio.ensure_future(self._stopping.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+        if self.is_stopping:
+            raise StoppedError
+
+    def end_wait(self) -> None:
+        """Forget the reason of the last wait."""
+        self._wait_reason = None
+
+    def work(self, key: str) -> WorkItem:
+        """Return the work of an item."""
+        if key not in self._work:
+            item = self._items.get(key) or self._removed(key)
+            work = planned_work(self.state.opened, item, self.state.options, can_send=False)
+            self._work[key] = evolve(work, reservation=self.state.submitted.pop(key, None))
+        return self._work[key]
+
+    def replace(self, work: WorkItem) -> None:
+        """Replace an item's work, whose reservation has changed."""
+        self._work[work.item.key] = work
+
+    def is_to_send(self, key: str) -> bool:
+        """Return whether this run sends an item that was not executed: by its plan, or by its options."""
+        options = self.state.options
+        if key not in self._items or options.cancel:
+            return False
+        return key in self._to_send or self.state.ledger.get(key).state in states_to_send(options)
 
     def secrets(self, key: str) -> tuple[str, ...]:
         """Return the texts to redact in an item's errors."""
-        item = self._settings.items.get(key)
-        return (*(() if item is None else (item.request.prompt,)), *self._run.caller.secrets)
+        item = self._items.get(key)
+        return (*(() if item is None else (item.request.prompt,)), *self.state.caller.secrets)
 
-    def replace(self, key: str, work: WorkItem) -> None:
-        """Replace the item's work, which has a reservation now."""
-        self._work[key] = work
+    def start_item(self, key: str) -> None:
+        """Count an item that is sent next, or is at the provider."""
+        self._tickets[key] = ticket = self.scheduler.start()
+        self.scheduler.send(ticket)
 
-    async def end(self, key: str, answer: ImageResult | ImagesError) -> Outcome:
-        """Record and return the outcome of an item."""
+    def drop_item(self, key: str) -> None:
+        """Uncount an item that was not sent."""
+        if key in self._tickets:
+            self._drop(self._tickets.pop(key))
+
+    async def end_item(self, key: str, answer: ImageResult | ImagesError) -> None:
+        """Record and emit the outcome of an item."""
+        outcome = await self._record(key, answer)
+        cost = None
+        if isinstance(outcome, Succeeded):
+            cost = self._cost(outcome.request, outcome.result)
+        elif isinstance(outcome.error, QuotaExhaustedError | AuthenticationError):
+            self.error = outcome.error
+        self._finish(self._tickets.pop(key), outcome, cost)
+
+    async def record_batch(self, tag: str, step: str, **fields: object) -> None:
+        """Write a row about a batch. Raises OSError after it has stopped the run."""
+        await self.state.record({"state": "provider_batch", "key": None, "tag": tag, "step": step, **fields})
+
+    async def _record(self, key: str, answer: ImageResult | ImagesError) -> Outcome:
         work = self.work(key)
         del self._work[key]
-        item = self._settings.items.get(key) or work.item
+        item = self._items.get(key) or work.item
         try:
-            result = await SubmittedItem(self._run, work, answer).run()
+            result = await SubmittedItem(self.state, work, answer).run()
         except (ImagesError, OSError) as error:
             return Failed(item.index, key, item.request, error)
-        if self._settings.options.thumbnail is not None:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._run.threads, self._settings.make_thumbnails, key)
+        await self._make_thumbnails(key)
         return Succeeded(item.index, key, item.request, result)
 
     def _removed(self, key: str) -> ResolvedItem:
         """Return an item that is no longer in the input; only the digest of its request is known."""
-        record = self._run.ledger.get(key)
+        record = self.state.ledger.get(key)
         request = GenerateRequest("", n=record.image_count - len(record.files) or 1)
-        return ResolvedItem(len(self._settings.items), key, request, record.request)
-
-
-@frozen
-class ProviderRows:
-    """Writes these rows; each method raises OSError after it has stopped the run."""
-
-    _run: RunState
-
-    async def creating(self, tag: str, input_file_id: str, since: float, items: int) -> SubmittedBatch:
-        """Write that a batch will be created from this file; return it from the ledger."""
-        fields = {"since": int(since), "input_file_id": input_file_id, "items": items}
-        await self._record(tag, "creating", **fields)
-        return self._run.ledger.batches[tag]
-
-    async def created(self, batch: SubmittedBatch, batch_id: str) -> None:
-        """Write that the batch exists, with its id."""
-        await self._record(batch.tag, "created", since=int(batch.since), id=batch_id)
-
-    async def ended(self, tag: str, status: str) -> None:
-        """Write that each of its items has an outcome."""
-        await self._record(tag, "ended", status=status)
-
-    async def _record(self, tag: str, step: str, **fields: object) -> None:
-        row = {"state": "provider_batch", "key": None, "tag": tag, "step": step, **fields}
-        try:
-            await self._run.record(row, has_images=False)
-        except OSError as error:
-            self._run.halt(error)
-            raise
+        return ResolvedItem(len(self._items), key, request, record.request)
 
 
 class SubmittedItem(ItemRunner):
@@ -174,20 +182,3 @@ class SubmittedItem(ItemRunner):
     async def _abandon(self, error: ImagesError | None = None) -> None:
         if error is not None:
             await super()._abandon(error)
-
-
-async def record_submitted(run: RunState, work: WorkItem, tag: str, line: int) -> None:
-    """Write the `sent` row, which names the batch and the line in its input file.
-
-    Raises OSError after it has stopped the run.
-    """
-    fields = {
-        "stem": work.stem,
-        "pictures": work.image_count,
-        "attempt": 1,
-        "batch": tag,
-        "line": line,
-        "model": work.item.request.model,
-        "estimate": decimal_text(work.item.estimate),
-    }
-    await ItemRecorder(run, work).record("sent", fields, StoredImages(files=work.kept_files))

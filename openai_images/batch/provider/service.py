@@ -12,14 +12,14 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from attrs import evolve
 
 from openai_images._util.json import has_too_many_values, is_list, is_object
 from openai_images._version import __version__
-from openai_images.batch.provider.input_file import InputFile
+from openai_images.batch.provider.files import InputFile
 from openai_images.batch.provider.provider_batch import TAG, ProviderBatch, read_provider_batch
 from openai_images.client.attempts import CallContext
 from openai_images.client.sources import FileSource
@@ -38,9 +38,6 @@ from openai_images.http.endpoint import Endpoint
 from openai_images.http.get_requests import FileDownload, get, open_file
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
 from openai_images.wire.requests import CompositeBody, HTTPRequest, merge_headers
-
-Download: TypeAlias = FileDownload
-"""A file of the provider that is being downloaded."""
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 """The most bytes of a response, which describes up to 100 batches."""

@@ -106,14 +106,7 @@ class ItemRunner(CallObserver):
                 raise OutcomeUnknownError(_NO_BUDGET)
             self._is_unknown = True
         self._recorder.is_open, self._may_have_run = True, False
-        fields = {
-            "stem": self._work.stem,
-            "pictures": self._work.image_count,
-            "attempt": attempt,
-            "model": self._item.request.model,
-            "estimate": decimal_text(self._item.estimate),
-        }
-        await self._recorder.record("sent", fields, StoredImages(files=self._work.kept_files))
+        await self._recorder.record_sent(attempt)
         await self._observer.before_send(attempt)
         self._may_have_run = True
 

@@ -19,7 +19,7 @@ from attrs import evolve
 from openai_images._util.aio import run_to_completion
 from openai_images.batch.folder.image_files import ImageNotStoredError, StoredImages
 from openai_images.batch.items.resolved_item import ResolvedItem
-from openai_images.batch.journal.journal import done_row, error_fields, files_field
+from openai_images.batch.journal.journal import decimal_text, done_row, error_fields, files_field
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
 from openai_images.batch.journal.ledger import ItemRecord
 from openai_images.batch.run.caller import Caller
@@ -69,6 +69,19 @@ class ItemRecorder:
         if stored.error is not None:
             run.halt(stored.error, stored.images)
         return stored
+
+    async def record_sent(self, attempt: int, **batch: object) -> None:
+        """Write the `sent` row; in economy it names the `batch` and the line in its input file. Raises OSError."""
+        item = self.work.item
+        fields = {
+            "stem": self.work.stem,
+            "pictures": self.work.image_count,
+            "attempt": attempt,
+            **batch,
+            "model": item.request.model,
+            "estimate": decimal_text(item.estimate),
+        }
+        await self.record("sent", fields, StoredImages(files=self.work.kept_files))
 
     async def record(self, state: str, fields: JournalRow, stored: StoredImages | None = None) -> None:
         """Write a row to the disk, after the names of its images. Raises OSError after it has stopped the batch."""

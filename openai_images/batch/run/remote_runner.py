@@ -21,8 +21,7 @@ from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
 from openai_images.batch.journal.response_facts import parse_amount
 from openai_images.batch.run.caller import Caller
-from openai_images.batch.run.item_store import OpenBatch
-from openai_images.batch.run.run_state import RunState, WorkItem
+from openai_images.batch.run.run_state import OpenBatch, RunState, WorkItem
 from openai_images.errors import (
     ClusterError,
     ConfigurationError,

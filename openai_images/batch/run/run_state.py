@@ -1,26 +1,30 @@
 """The state that the items of a run share (storage, budget, stop reason), and the work of one item.
 
-Invariants: a row is on disk before it counts; after the first error that concerns all items, nothing is sent.
+Invariants: a row is on disk before it counts; an image is stored completely before its row; after the first error that
+concerns all items, nothing is sent. `ItemStore` and `OpenBatch` are the storage: `recovery.py` implements them by a
+journal and a folder, `cluster/` by objects that many machines share.
+Must not: decide what a row contains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 from attrs import evolve, frozen
 
 from openai_images._util.filesystem import Disk
-from openai_images.batch.items.models import BatchOptions
+from openai_images.batch.folder.image_files import StoredImages
+from openai_images.batch.items.models import BatchOptions, BatchPlan
 from openai_images.batch.items.plan import StopReason
 from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.journal.journal import dated_row, timestamp
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
-from openai_images.batch.journal.ledger import ItemRecord
+from openai_images.batch.journal.ledger import ItemRecord, Ledger
 from openai_images.batch.run.budget import Budget, BudgetGate, RequestCost, Reservation
 from openai_images.batch.run.caller import Caller, CircuitBreaker
-from openai_images.batch.run.item_store import OpenBatch
 from openai_images.errors import (
     APIConnectionError,
     AuthenticationError,
@@ -31,6 +35,7 @@ from openai_images.errors import (
     QuotaExhaustedError,
 )
 from openai_images.models.image import Image
+from openai_images.models.results import ImageResult
 
 _THREADS = 8
 """The most concurrent writes of images: a disk syncs several in little more time than one."""
@@ -42,6 +47,86 @@ _STOP_REASONS: tuple[tuple[type[Exception], str], ...] = (
     (ClusterError, "cluster"),
     (ImagesError, "server"),
 )
+
+
+class ItemStore(Protocol):
+    """The storage of a run; `place` and `images_place` name it and its images in messages."""
+
+    place: str
+    images_place: str
+
+    @property
+    def images_folder(self) -> Path | None:
+        """The folder of the images; None if that is not a folder. Other folders are fallback folders."""
+        ...
+
+    async def append(self, row: JournalRow, *, has_images: bool) -> None:
+        """Write a row to the disk, after the names of its images.
+
+        Raises OSError, and `ItemTakenError` for a `sent` row of an item that another worker has claimed.
+        """
+        ...
+
+    def save(self, stem: str, images: Sequence[Image], expected: int, before: int = 0) -> StoredImages:
+        """Store images of an item for `expected` images, `before` of which are already stored. Blocks.
+
+        Raises `ImageNotStoredError`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Wait for the last write. Blocks."""
+        ...
+
+
+class ItemTakenError(Exception):
+    """Another worker claimed the item after this run's plan; nothing was sent."""
+
+
+class OpenBatch(Protocol):
+    """An open batch: its plan and its storage.
+
+    `root` is its folder, None for an object store. By key, `stems` are the names of the files to write, and
+    `kept_files` the images of items whose other images are requested. If `writes_page`, the run writes the contact
+    sheet and the image records at the end.
+    """
+
+    items: Sequence[ResolvedItem]
+    root: Path | None
+    plan: BatchPlan
+    ledger: Ledger
+    stems: Mapping[str, str]
+    kept_files: Mapping[str, tuple[StoredFile, ...]]
+    writes_page: bool
+
+    def new_store(self, disk: Disk) -> ItemStore:
+        """Return the storage of its run."""
+        ...
+
+    def deliver(self, key: str, result: ImageResult) -> ImageResult:
+        """Return an item's result for the caller: each image has a path, or its URL in the storage."""
+        ...
+
+    def close(self) -> None:
+        """Close and unlock a batch without a run. Blocks."""
+        ...
+
+    def release(self) -> None:
+        """Unlock the batch after its run. Blocks."""
+        ...
+
+
+class Opener(Protocol):
+    """Opens batches in shared storage: `Shard` is one."""
+
+    def open(
+        self, out: str, items: Sequence[ResolvedItem], options: BatchOptions, caller: Caller
+    ) -> OpenBatch:
+        """Open the batch of these items, or of some of them. Blocks.
+
+        Raises `BatchFolderError`, `BatchInputError`, `ConfigurationError` and OSError.
+        """
+        ...
 
 
 class RunState:
