@@ -170,9 +170,9 @@ def of(**states: str) -> dict[str, list[dict[str, Any]]]:
 def test_what_a_cancelled_batch_broke_is_found() -> None:
     """Paid without a row that says so, done without an image."""
     keys = {"first": "k1", "second": "k2"}
-    good = Snapshot(of(k1="sent done", k2="sent"), False, {"k1.png": ""}, Counter(first=1, second=1))
+    good = Snapshot(of(k1="sent done", k2="sent"), {"k1.png": ""}, Counter(first=1, second=1))
     assert cancel_scenarios._of_cancelled(good, keys) == []
-    bad = Snapshot(of(k1="sent done"), False, {}, Counter(first=1, second=1))
+    bad = Snapshot(of(k1="sent done"), {}, Counter(first=1, second=1))
     assert cancel_scenarios._of_cancelled(bad, keys) == [
         "k2 was sent, and the journal does not say so",
         "k1 is done without an image",
