@@ -14,11 +14,10 @@ from typing import Any
 
 from attrs import define, frozen
 
-from benchmarks.cases import Case, Load
+from benchmarks.cases import Case, Load, Outcome
 from benchmarks.contenders import FLOOR
 from benchmarks.payloads import SHAPES, digests
 from benchmarks.processes import ROOT, environment
-from benchmarks.results import Outcome
 
 SECONDS = 300
 
