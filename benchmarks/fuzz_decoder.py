@@ -14,8 +14,15 @@ from attrs import field, frozen, mutable
 
 from benchmarks.corpus import KEY, PROMPT
 from benchmarks.fuzz_cases import Case, pieces
-from benchmarks.fuzz_promises import counts, of_error, of_image, of_result, shown
-from benchmarks.fuzz_reference import pictures_of_events, pictures_of_json
+from benchmarks.fuzz_promises import (
+    counts,
+    of_error,
+    of_image,
+    of_result,
+    pictures_of_events,
+    pictures_of_json,
+    shown,
+)
 from openai_images.errors import (
     ImagesError,
     ResponseTooLargeError,

@@ -13,7 +13,7 @@ import tempfile
 
 from benchmarks.contenders import KEY
 from benchmarks.kill import noise
-from benchmarks.running import apart
+from benchmarks.processes import apart
 from benchmarks.scaling import ALONE, WAYS, Seen
 from openai_images.server import LocalImagesServer
 

@@ -24,14 +24,14 @@ from openai_images.batch.journal.journal_reader import JournalContents, JournalR
 from openai_images.batch.journal.ledger import Ledger
 from openai_images.batch.run.caller import Caller
 from openai_images.batch.run.run_state import WorkItem
-from openai_images.cluster.claim_store import Claimant, ClaimStore, read_rows
+from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.compaction import read_batch_status
 from openai_images.cluster.engine import Dispatcher, Engine
 from openai_images.cluster.job import Job, Row
+from openai_images.cluster.records import IMAGES, read_rows, record_name
 from openai_images.cluster.shared_batch import SharedBatch, SharedInput, open_shared
 from openai_images.cluster.status import Attempt, Images, Listing, list_storage, read_attempts
 from openai_images.cluster.storage import open_storage
-from openai_images.cluster.storage_names import IMAGES, record_name
 from openai_images.errors import ImagesError
 from openai_images.models.image import Image
 from openai_images.models.media import SUFFIXES

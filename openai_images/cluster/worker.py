@@ -28,7 +28,7 @@ from openai_images.batch.run.run_state import ItemTakenError, RunState
 from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.item_tasks import ItemTasks
 from openai_images.cluster.job import ItemSpec, Job, Row, make_row
-from openai_images.cluster.later_claims import find_taken
+from openai_images.cluster.records import find_taken
 from openai_images.cluster.storage import Storage, open_storage
 from openai_images.errors import ImagesError
 from openai_images.models.outcomes import CallObserver

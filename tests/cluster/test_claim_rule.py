@@ -22,8 +22,8 @@ from openai_images.batch.journal.journal_reader import StoredFile
 from openai_images.batch.run.run_state import ItemTakenError, WorkItem
 from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.job import ItemSpec
+from openai_images.cluster.records import item_ids, item_stem, parse_record, record_name
 from openai_images.cluster.status import Images, list_storage, make_ledger, read_attempts
-from openai_images.cluster.storage_names import item_ids, item_stem, parse_record, record_name
 from openai_images.cluster.worker import find_taken
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult
