@@ -29,6 +29,7 @@ from openai_images.cli.options import decode_text, read_stdin_bytes
 _T = TypeVar("_T")
 
 _SUFFIXES = (".txt", ".text", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
+_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 _PARAMETER_OF = {"format": "output_format", "compression": "output_compression", "frames": "frame_count"}
 _OPTION_OF = {name: option for option, name in _PARAMETER_OF.items()}
 _KEYWORD = re.compile(r"\b(prompt|key)_column(?:=('[\w.-]+'|\"[^\"]*\"|'[^']*'))?")
@@ -100,8 +101,10 @@ def _read_rows(options: InputOptions, defaults: Mapping[str, Any]) -> Sequence[B
         source = io.TextIOWrapper(data, errors="replace")
         return read_batch_items(source, format=input_format or _sniff_format(data.getvalue()), **keywords)
     if input_format is None and Path(file).suffix.lower() not in _SUFFIXES:
+        if Path(file).suffix.lower() in _SPREADSHEETS:
+            raise click.UsageError(f"{file!r} is a spreadsheet; save it as CSV (UTF-8) and use that file.")
         raise click.UsageError(
-            f"the name {file!r} does not show its format: end it in .txt, .csv, .json or .jsonl, or add "
+            f"the name {file!r} does not show its format: end it in .txt, .csv, .tsv, .json or .jsonl, or add "
             "--input-format."
         )
     return _read(file, lambda: read_batch_items(file, format=input_format, **keywords))
