@@ -187,7 +187,7 @@ class BatchCommand:
             summary=summary,
             out=self._options.out,
             images_per_minute=progress.images_per_minute,
-            spent=progress.spent,
+            spent_before=batch.plan.spent,
             budget=self._job.budget,
             unknown=batch.unknown,
             is_shared=self._job.is_shared,

@@ -143,6 +143,7 @@ def _report(console: Console, out: str, status: SharedStatus, *, is_local: bool)
     summary = RunSummary(
         summary=status.summary,
         out=out,
+        spent_before=status.summary.spent,
         unknown=[claim.key for claim in status.unknown],
         is_local=is_local,
     )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # a batch on one machine does not need it
     from openai_images import Shard
 
 _SUFFIXES = (".txt", ".text", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
+_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 _PARAMETER_OF = {"format": "output_format", "compression": "output_compression", "frames": "frame_count"}
 _OPTION_OF = {name: option for option, name in _PARAMETER_OF.items()}
 _KEYWORD = re.compile(r"\b(prompt|key)_column(?:=('[\w.-]+'|\"[^\"]*\"|'[^']*'))?")
@@ -156,8 +157,10 @@ def _read_rows(options: BatchCommandOptions, defaults: Mapping[str, Any]) -> Seq
         source = io.TextIOWrapper(data, errors="replace")
         return read_batch_items(source, format=input_format or _sniff_format(data.getvalue()), **keywords)
     if input_format is None and Path(file).suffix.lower() not in _SUFFIXES:
+        if Path(file).suffix.lower() in _SPREADSHEETS:
+            raise click.UsageError(f"{file!r} is a spreadsheet; save it as CSV (UTF-8) and use that file.")
         raise click.UsageError(
-            f"the name {file!r} does not show its format: end it in .txt, .csv, .json or .jsonl, or add "
+            f"the name {file!r} does not show its format: end it in .txt, .csv, .tsv, .json or .jsonl, or add "
             "--input-format."
         )
     with reading(file):

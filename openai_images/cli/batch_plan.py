@@ -219,7 +219,7 @@ def plan_lines(plan: BatchPlan, *, economy: bool = False) -> list[str]:
         (plan.changed, "failed before, and the request is different now"),
         (plan.adopted, "the image existed without a row in the journal; the row was added"),
         (plan.altered, "the image was changed after it was written; it is left unchanged"),
-        (plan.removed, "is in the journal, but no longer in the input"),
+        (plan.removed, "in the journal, but no longer in the input"),
     )
     notes = [f"{what}: {join_limited(keys, _MAX_NOTED_KEYS)}" for keys, what in noticed if keys]
     return [*lines, *(f"note: {note}" for note in (*notes, *plan.notes))]

@@ -116,12 +116,12 @@ def _failure_state(error: BaseException) -> str:
 
 @frozen(kw_only=True)
 class RunSummary:
-    """The end of a run; `out` is the folder as the user typed it, `spent` the cost of this run."""
+    """The end of a run; `out` is the folder as the user typed it, `spent_before` the cost of earlier runs."""
 
     summary: BatchSummary
     out: str
     images_per_minute: float = 0.0
-    spent: Decimal | None = None
+    spent_before: Decimal | None = None
     budget: Decimal | None = None
     unknown: Sequence[str] = ()
     is_local: bool = False
@@ -159,6 +159,12 @@ class RunSummary:
         return 0 if self.summary.done == self.summary.total else 1
 
     @property
+    def _spent(self) -> Decimal | None:
+        """The cost of this run, also of images that were complete only after it was abandoned; None if it has none."""
+        total = self.summary.spent
+        return None if total is None else (total - (self.spent_before or 0)) or None
+
+    @property
     def _counts(self) -> str:
         summary = self.summary
         blocked = (summary.blocked, "blocked by moderation")
@@ -179,12 +185,12 @@ class RunSummary:
         if self.images_per_minute:
             parts.append(images_per_minute(self.images_per_minute))
         if self.is_local:
-            would = "" if self.spent is None else f" (the API's price would be {dollars(self.spent)})"
+            would = "" if self._spent is None else f" (the API's price would be {dollars(self._spent)})"
             parts.append(f"nothing is billed{would}")
             return ", ".join(parts)
-        if self.spent is not None:
-            parts.append(f"{dollars(self.spent)} spent")
-        if summary.spent is not None and summary.spent != self.spent:
+        if self._spent is not None:
+            parts.append(f"{dollars(self._spent)} spent")
+        if summary.spent is not None and summary.spent != self._spent:
             parts.append(f"{dollars(summary.spent)} in all runs")
         if summary.unpriced:
             unpriced = f"{plural(summary.unpriced, 'request')} of unknown cost"

@@ -144,7 +144,10 @@ class Relay:
         return None if self._failure is None else iter((self._failure,))
 
     def _note_failure(self, error: Exception) -> None:
-        _log.warning("a relayed call failed: %s", type(error).__name__)
+        if isinstance(error, ImagesError | OSError):
+            _log.warning("a relayed call failed: %s: %s", type(error).__name__, error)
+        else:  # a mistake in the program
+            _log.error("a relayed call failed", exc_info=error)
         self._failure = encode_error(error)
 
     async def _encode(self, event: PartialImage | CompletedImage) -> Iterator[bytes]:

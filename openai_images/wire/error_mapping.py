@@ -64,7 +64,9 @@ _STATUS_CLASSES: dict[int, type[errors.APIStatusError]] = {
 
 _HINTS: dict[type[errors.APIStatusError], str] = {
     errors.AuthenticationError: "check the key (api_key, OPENAI_API_KEY or AZURE_OPENAI_API_KEY); is it this server's?",
-    errors.NotFoundError: "check the model's name and base_url (on Azure the deployment and the api-version)",
+    errors.NotFoundError: (
+        "check the model's name and base_url (most end in /v1; on Azure the deployment and the api-version)"
+    ),
     errors.QuotaExhaustedError: "add credit or raise the limit; waiting does not help",
     errors.ModerationBlockedError: "change the prompt; sending the same again does not help",
     errors.ServerOutcomeUnknownError: "it may have been billed, so it was not sent again",

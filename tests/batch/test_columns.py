@@ -105,7 +105,7 @@ def test_all_that_a_spreadsheet_needs_is_one_error() -> None:
 def test_a_first_row_that_is_a_prompt_is_not_shown() -> None:
     """A file without a header has a prompt in its first row."""
     (told,) = problems("a secret otter, and more words than a heading has\na,b\n")
-    assert told == "line 1: the header has no column prompt"
+    assert told == "line 1: the header has no column prompt; the first line names the columns"
 
 
 def test_ignored_columns_are_free() -> None:

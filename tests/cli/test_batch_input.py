@@ -24,7 +24,8 @@ def prompts(empty_folder: Path) -> str:
     [
         (["nothing.txt"], "cannot read 'nothing.txt': No such file or directory"),
         (["folder.csv"], "cannot read 'folder.csv': Is a directory"),
-        (["prompts"], "end it in .txt, .csv, .json or .jsonl, or add"),
+        (["prompts"], "end it in .txt, .csv, .tsv, .json or .jsonl, or add"),
+        (["prompts.xlsx"], "'prompts.xlsx' is a spreadsheet; save it as CSV (UTF-8) and use that file."),
         (
             ["prompts.txt", "--budget", "much"],
             "--budget 'much' is not an amount of US dollars, such as 5 or 12.50",

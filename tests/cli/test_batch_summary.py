@@ -110,7 +110,7 @@ def keys(number: int) -> tuple[str, ...]:
                 "note: failed before, and the request is different now: c",
                 "note: the image existed without a row in the journal; the row was added: a",
                 "note: the image was changed after it was written; it is left unchanged: b",
-                "note: is in the journal, but no longer in the input: 00000, 00001, 00002, 00003, 00004 and 2 more",
+                "note: in the journal, but no longer in the input: 00000, 00001, 00002, 00003, 00004 and 2 more",
                 "note: the last line was torn",
             ],
         ),
@@ -130,7 +130,12 @@ def run_summary(**known: Any) -> RunSummary:
 def test_an_end_that_is_good() -> None:
     """Three lines, and nothing to be done."""
     good = run_summary(
-        total=9, done=9, elapsed=843.0, spent=Decimal(5), of_spent=Decimal(2), of_images_per_minute=70.3
+        total=9,
+        done=9,
+        elapsed=843.0,
+        spent=Decimal(5),
+        of_spent_before=Decimal(3),
+        of_images_per_minute=70.3,
     )
     assert good.lines == [
         "9 of 9 requests done",
@@ -138,6 +143,14 @@ def test_an_end_that_is_good() -> None:
         "contact sheet: out/index.html",
     ]
     assert (good.warning, good.exit_code) == ("", 0)
+
+
+def test_the_cost_of_a_run_is_what_the_journal_gained() -> None:
+    """An image that was complete only after the run was abandoned is in it; what earlier runs cost is not."""
+    first = run_summary(total=9, done=2, spent=Decimal(5))
+    assert first.lines[1] == "in 0 s, $5.00 spent"
+    later = run_summary(total=9, done=2, spent=Decimal(5), of_spent_before=Decimal(5))
+    assert later.lines[1] == "in 0 s, $5.00 in all runs"
 
 
 def test_an_end_that_is_not() -> None:

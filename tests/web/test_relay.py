@@ -301,6 +301,21 @@ async def test_an_exception_of_on_result_is_logged(
     assert "zebra" not in caplog.text
 
 
+async def test_the_log_says_why_a_relayed_call_failed(
+    server: LocalImagesServer, client: ImagesClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The browser gets a safe text; the developer gets the reason, without the prompt."""
+    server.script("status:500")
+    assert parse(await read(relay(client.stream(PROMPT))))[-1]["type"] == "error"
+    assert "a relayed call failed: ServerOutcomeUnknownError: the server answered 500" in caplog.text
+    left = client.stream(PROMPT)
+    async with left:
+        pass
+    assert parse(await read(relay(left)))[-1]["type"] == "error"
+    assert "RuntimeError: " in caplog.text
+    assert "zebra" not in caplog.text
+
+
 async def test_calls_without_events_have_the_same_choice(
     server: LocalImagesServer, client: ImagesClient, caplog: pytest.LogCaptureFixture
 ) -> None:

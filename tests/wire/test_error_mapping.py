@@ -308,7 +308,7 @@ def test_the_text_says_what_to_do() -> None:
     }
     assert str(refused(doc)) == "the server answered 400 (invalid_value, parameter 'size'): No such size"
     assert "check the key (api_key, OPENAI_API_KEY or AZURE_OPENAI_API_KEY)" in str(refused({}, 401))
-    assert "check the model's name and base_url" in str(refused({}, 404))
+    assert "check the model's name and base_url (most end in /v1" in str(refused({}, 404))
     assert "waiting does not help" in str(refused({"error": {"code": "insufficient_quota"}}, 429))
     assert "change the prompt" in str(refused({"error": {"code": "moderation_blocked"}}))
     redirect = error_from_body(ResponseContext(308, {"location": f"https://x.example/{KEY}"}, (KEY,)), b"")

@@ -265,7 +265,7 @@ def missing_prompt_problem(names: Sequence[str], options: ColumnOptions) -> tupl
         return f"there is no column {options.prompt[:40]!r}{hint}", near
     problem = "the header has no column prompt"
     if not is_header or not others:
-        return problem, None
+        return f"{problem}; the first line names the columns", None
     likely = near_name("prompt", others) or _likely(others, _LIKELY_PROMPTS)
     return f"{problem}: prompt_column={likely!r} uses that column", likely
 
