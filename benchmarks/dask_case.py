@@ -51,7 +51,6 @@ class Story:
     wrong: list[str] = field(factory=list[str])
 
     def check(self, is_right: bool, sentence: str) -> None:
-        """Note a violated guarantee."""
         if not is_right:
             self.wrong.append(sentence)
 
@@ -76,7 +75,6 @@ class Cluster:
         self.dask = dask
 
     async def start_driver(self, *, retry_unknown: bool = False) -> asyncio.subprocess.Process:
-        """The driver, running."""
         plan = {
             "address": self.dask.address,
             "base_url": self.server.base_url,
@@ -99,11 +97,9 @@ class Cluster:
         return report
 
     async def run(self, *, retry_unknown: bool = False) -> dict[str, Any]:
-        """A driver from its start to its end."""
         return await self.finish(await self.start_driver(retry_unknown=retry_unknown))
 
     def claimed(self) -> set[str]:
-        """The keys of the items that were claimed."""
         claims = self.out / "claims"
         paths = list(claims.iterdir()) if claims.exists() else []
         return {json.loads(path.read_text())["key"] for path in paths if not path.name.startswith(".")}
@@ -172,10 +168,8 @@ def judge_unknown(cluster: Cluster, story: Story) -> None:
 
 
 def posts_of(server: LocalImagesServer) -> Counter[str]:
-    """How often each prompt was sent."""
     return Counter(str(request.json["prompt"]) for request in server.requests)
 
 
 def prompts_of(keys: set[str]) -> set[str]:
-    """The prompts of the items with these keys."""
     return {f"otter number {int(key)}" for key in keys}

@@ -32,7 +32,6 @@ class DaskProcesses:
 
     @property
     def address(self) -> str:
-        """Where the scheduler listens."""
         return _address(self.folder)
 
     def start_worker(self, *options: str) -> subprocess.Popen[bytes]:
@@ -44,7 +43,6 @@ class DaskProcesses:
         return worker
 
     def wait_for_workers(self, count: int) -> None:
-        """Wait until so many workers are registered."""
         for number in range(count):
             _wait_for(self.folder / f"worker-{number}.log", b"Registered to")
 
@@ -63,7 +61,6 @@ class DaskProcesses:
         self.wait_for_workers(count)
 
     def log(self, name: str) -> str:
-        """What a process has written."""
         return (self.folder / f"{name}.log").read_text()
 
 

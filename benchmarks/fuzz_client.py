@@ -147,7 +147,6 @@ class _Server:
         )
 
     async def close(self) -> None:
-        """Close all."""
         await self._session.close()
         self._server.close()
         await self._server.wait_closed()

@@ -20,7 +20,6 @@ class LoopClock(selectors.DefaultSelector):
         self._turn = time.process_time()
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
-        """The loop that is watched."""
         return asyncio.SelectorEventLoop(self)
 
     def time(self) -> float:

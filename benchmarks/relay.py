@@ -253,8 +253,7 @@ async def slow(count: int, rounds: int) -> bool:
 
 
 def main() -> int:
-    """Measure and print; 1 where a goal is not met."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks relay", description="What relays cost.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks relay", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=["costs", "slow", []], help="all by default")
     parser.add_argument("--rounds", type=int, default=5, help="of each comparison (%(default)s)")
     parser.add_argument("--count", type=int, default=200, help="relays at once (%(default)s)")

@@ -55,11 +55,9 @@ class Turn:
 
     @property
     def shape(self) -> Shape:
-        """The answer that is asked for."""
         return SHAPES[self.case.shape]
 
     def contender(self, shape: str) -> AbstractAsyncContextManager[Ask]:
-        """The contender, asking for this shape."""
         scheme = "https" if self.case.tls else "http"
         url = f"{scheme}://127.0.0.1:{self.port}/{shape}/v1"
         return CONTENDERS[self.name](url, SHAPES[shape])
