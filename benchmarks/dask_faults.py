@@ -21,13 +21,13 @@ from benchmarks.dask_case import (
     Case,
     Cluster,
     Story,
+    dask_processes,
     judge_first,
     judge_last,
     judge_second,
     posts_of,
     prompts_of,
 )
-from benchmarks.dask_processes import dask_processes
 from benchmarks.kill import noise
 from openai_images.server import LocalImagesServer
 
