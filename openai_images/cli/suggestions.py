@@ -1,6 +1,6 @@
 """Adds the name that was probably meant to click's error for a misspelt command or choice, and how to write a prompt.
 
-Invariants: click's own suggestions (of options; of commands since 8.4) are unchanged.
+Invariants: click's own suggestions (of other options; of commands since 8.4) are unchanged.
 Must not: be imported before there is an error.
 """
 
@@ -15,11 +15,19 @@ import click
 _QUOTE = (
     'Put a prompt of several words in quotation marks, after a command: openai-images generate "a red fox".'
 )
+_OPTION_HINTS = {
+    ("generate", "--prompt"): f"The prompt is an argument. {_QUOTE}",
+    ("batch", "--resume"): "Run the same command again: it resumes by itself.",
+    ("batch", "--continue"): "Run the same command again: it resumes by itself.",
+}
 _QUOTED = re.compile(r"'([^']*)'")
 
 
 def with_suggestion(error: click.ClickException) -> click.ClickException:
     """Return the error with the name that was probably meant, or unchanged if there is none."""
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        hint = _OPTION_HINTS.get((error.ctx.info_name or "", error.option_name))
+        return error if hint is None else click.UsageError(f"{error.message} {hint}", error.ctx)
     message, typed = error.format_message(), _QUOTED.search(error.message)
     if isinstance(error, click.UsageError) and _is_prompt(error, "" if typed is None else typed[1]):
         return click.UsageError(f"{message.rstrip('.')}. {_QUOTE}", error.ctx)
