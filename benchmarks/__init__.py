@@ -11,11 +11,12 @@ be painted.
 
 Where what is:
 
-- `__main__` the command; `cases` what a case and a goal are; `measures`, `network_measures`, `many_measures` all cases
+- `__main__` the command; `cases` what a case, a goal and an outcome are; `measures` all cases, by measure
 - `contenders` who is measured; `contender_process` one of them in a process of its own, `turn` what it is given
-- `cpu`, `delays`, `memory`, `imports`, `many` how the numbers are taken; `loop_clock` the loop's own time
-- `payloads` the answers; `server`, `paced_server`, `rate_limit_server` who sends them
-- `running` the rounds; `results`, `tables`, `plot` what came of them
-- `fuzz` with `fuzz_…` (cases, values, decoder, client, promises, reference), `fast_path`; `corpus` what they damage
-- `cancel`, `cancel_run`, `cancel_scenarios`; `kill`, `kill_run`; `scale`, `scaling`; `uploads`; `closed_connections`
+- `cpu`, `delays`, `memory`, `imports`, `many` the cases, and how their numbers are taken; `loop_clock` the loop's time
+- `payloads` the answers; `server`, `paced_server`, `rate_limit_server` who sends them; `processes` who is started
+- `running` the rounds; `tables` what came of them
+- `fuzz` with `fuzz_…` (cases, values, decoder, client, promises), `fast_path`; `corpus` what they damage
+- `cancel`, `cancel_run`; `kill`, `kill_run`; `kill_workers`, `kill_workers_judge`; `economy…`; `dask_…`
+- `scale`, `scaling`; `uploads`; `relay`; `shared_limit`; `closed_connections`
 """

@@ -17,13 +17,11 @@ from pathlib import Path
 
 from attrs import evolve
 
-from benchmarks.cases import Case
+from benchmarks.cases import Case, Outcome, load, save
 from benchmarks.contenders import CONTENDERS, FLOOR, INTO, OURS, SDK
 from benchmarks.measures import AT_ONCE, MEASURES
-from benchmarks.plot import Bar, Group, chart
-from benchmarks.results import Outcome, load, save
 from benchmarks.running import Effort, compare, compare_at_once
-from benchmarks.tables import cases_of, figures, goals, limits, number, page, remarks
+from benchmarks.tables import Bar, Group, cases_of, chart, figures, goals, limits, number, page, remarks
 
 RESULTS = Path(__file__).parent / "results"
 PLOTS = {

@@ -25,19 +25,6 @@ from attrs import Factory, define, field, frozen
 from openai_images import ImagesClient, Limits
 from openai_images.server import LocalImagesServer
 
-__all__ = [
-    "MODEL",
-    "PATIENCE",
-    "SLOTS",
-    "Moment",
-    "Run",
-    "Scenario",
-    "Server",
-    "Stage",
-    "cancelled",
-    "serving",
-]
-
 MODEL: Final = "gpt-image-2"
 SLOTS: Final = 2
 PATIENCE: Final = 5.0  # seconds for what ends by itself to have ended

@@ -1,19 +1,25 @@
-"""A case, its goals, and what its server does with it, as values.
+"""A case, its goals, what its server does with it, and what the rounds gave; no I/O but one JSON file.
 
 Rules: a case is one number for each contender and round, and several cases may share one turn; a goal compares this
-client's number with a bound, or with another contender's number of the same round. Times are seconds.
+client's number with a bound, or with another contender's number of the same round. It is judged by the median of the
+comparisons of each round, never by comparing medians; what could not be measured is not met. Times are seconds.
 """
 
+import json
 import math
+import statistics
+from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import evolve, frozen
+from attrs import Factory, asdict, define, evolve, frozen
 
 from benchmarks.contenders import CONTENDERS, FLOOR, OURS
 from benchmarks.payloads import SHAPES, Shape
 
-__all__ = ["Case", "Compare", "Goal", "Hint", "Load", "Pace"]
+if TYPE_CHECKING:
+    from benchmarks.turn import Turn
 
 
 class Compare(Enum):
@@ -82,11 +88,14 @@ class Pace:
     piece: int = 0
 
 
+Probe = Callable[["Turn"], Awaitable[float]]
+
+
 @frozen(kw_only=True)
 class Case:
     """One number: how it is taken, of whom, and what it should be.
 
-    `probe` names the function that takes it in the contender's process, `parallel` and `batches` how many calls at once
+    `probe` takes it in the contender's process, `parallel` and `batches` how many calls at once
     and how often, `shape` the answer (`larger` another one for growth), `plot` the image it belongs to. With a `pace`
     the answer comes as over a network, with `tls` encrypted. A case with a `load` of many prompts has a server for
     that; `part` names which of its turn's numbers is meant, if not the value. `rounds` are the most that it gets.
@@ -95,7 +104,7 @@ class Case:
     key: str
     title: str
     unit: str
-    probe: str
+    probe: Probe
     shape: str = "json-1kb"
     larger: str | None = None
     parallel: int = 1
@@ -135,3 +144,77 @@ class Case:
         larger = self.larger and f"{self.larger}-small"
         parallel = SHAPES[shape].crowd or min(self.parallel, 8)
         return evolve(self, shape=shape, larger=larger, parallel=parallel, batches=1)
+
+
+@frozen
+class Verdict:
+    """A goal, what was measured (None where it could not be), and whether that is enough."""
+
+    goal: Goal
+    measured: float | None
+    met: bool
+    failures: int = 0
+
+
+@define
+class Outcome:
+    """What one case gave: each contender's numbers in the order of the rounds, or why there are none."""
+
+    rounds: dict[str, list[float]] = Factory(dict[str, list[float]])
+    missing: dict[str, str] = Factory(dict[str, str])
+    broken: dict[str, str] = Factory(dict[str, str])
+    failures: dict[str, int] = Factory(dict[str, int])
+    notes: dict[str, list[str]] = Factory(dict[str, list[str]])
+    conditions: str = ""
+    late: float = 0.0
+    """The share of a paced server's pieces that were late."""
+
+    def is_measured(self, name: str) -> bool:
+        """Whether the contender can still be measured."""
+        return name not in self.missing and name not in self.broken
+
+    def note(self, name: str, texts: list[str]) -> None:
+        """Keep what a turn said, once."""
+        known = self.notes.setdefault(name, [])
+        known.extend(text for text in dict.fromkeys(texts) if text not in known)
+
+    def median(self, name: str) -> float | None:
+        """The median of the contender's numbers."""
+        numbers = self.rounds.get(name) if self.is_measured(name) else None
+        return statistics.median(numbers) if numbers else None
+
+    def compared(self, name: str, versus: str, compare: Compare) -> float | None:
+        """The median of a contender's numbers, each held against another's of the same round."""
+        own, other = self.rounds.get(name, []), self.rounds.get(versus, [])
+        if compare is Compare.VALUE:
+            return self.median(name)
+        if not own or len(own) != len(other) or not (self.is_measured(name) and self.is_measured(versus)):
+            return None
+        pairs = zip(own, other, strict=True)
+        if compare is Compare.ABOVE:
+            return statistics.median(one - two for one, two in pairs)
+        return statistics.median(one / two for one, two in pairs)
+
+    def judge(self, case: Case) -> list[Verdict]:
+        """The case's goals."""
+        verdicts: list[Verdict] = []
+        for goal in case.goals:
+            measured = self.compared(goal.of, goal.versus, goal.compare)
+            failures = self.failures.get(goal.of, 0)
+            met = measured is not None and measured <= goal.limit and not failures
+            verdicts.append(Verdict(goal, measured, met, failures))
+        return verdicts
+
+
+def load(path: Path) -> dict[str, Outcome]:
+    """The outcomes of earlier runs by their case's key; none where there is no file."""
+    if not path.exists():
+        return {}
+    stored: dict[str, dict[str, Any]] = json.loads(path.read_text())
+    return {key: Outcome(**fields) for key, fields in stored.items()}
+
+
+def save(path: Path, outcomes: dict[str, Outcome]) -> None:
+    """Write the outcomes."""
+    stored = {key: asdict(outcome) for key, outcome in outcomes.items()}
+    path.write_text(json.dumps(stored, indent=1) + "\n")

@@ -14,8 +14,6 @@ from multiprocessing.connection import Connection
 
 from openai_images import APIConnectionError, ImagesClient, ImagesError, OutcomeUnknownError, RetryPolicy
 
-__all__ = ["main", "races"]
-
 _IDLE = 0.05
 _NEAR = 0.001  # seconds before or after the server's moment
 _PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -103,7 +101,3 @@ def main() -> None:
         print(
             f"{'busy' if is_busy else 'idle'} loop: {told}; lost {ends.get('unknown', 0) / arguments.races:.1%}"
         )
-
-
-if __name__ == "__main__":
-    main()

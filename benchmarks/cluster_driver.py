@@ -27,8 +27,6 @@ from openai_images import (
     Limits,
 )
 
-__all__ = ["items_of"]
-
 _SAMPLE_SECONDS = 0.5
 
 new_dask_client: Any = distributed.Client  # its signature has no types

@@ -7,42 +7,16 @@ Prints one JSON object: the number as `value`, with the `parts`, `digests`, `err
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks import cpu, delays, imports, many, memory
 from benchmarks.contenders import Missing
+from benchmarks.delays import stall
 from benchmarks.measures import case_of
 from benchmarks.turn import Turn
 
-__all__ = ["PROBES"]
-
-PROBES: dict[str, Callable[[Turn], Awaitable[float]]] = {
-    probe.__name__: probe
-    for probe in (
-        cpu.cpu_per_mb,
-        cpu.cpu_per_call,
-        delays.stall,
-        delays.latency,
-        cpu.growth,
-        imports.late_imports,
-        memory.memory,
-        memory.memory_per_call,
-        memory.crowd,
-        cpu.decoder_64kb,
-        cpu.decoder_1kb,
-        imports.import_time,
-        imports.help_time,
-        imports.help_imports,
-        many.work_off,
-        many.cpu_per_picture,
-        many.memory_growth,
-    )
-}
-
 
 async def _take(turn: Turn) -> float:
-    return await PROBES[turn.case.probe](turn)
+    return await turn.case.probe(turn)
 
 
 def main() -> None:
@@ -52,7 +26,7 @@ def main() -> None:
     turn = Turn(name, case, int(port))
     report: dict[str, Any]
     try:
-        loop_factory = turn.clock.new_loop if case.probe == "stall" else None
+        loop_factory = turn.clock.new_loop if case.probe is stall else None
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             value = runner.run(_take(turn))
         report = {"value": value, "parts": turn.parts, "digests": turn.digests}

@@ -19,7 +19,6 @@ from benchmarks.payloads import Shape
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["CONTENDERS", "FLOOR", "INTO", "NAIVE", "OURS", "SDK", "SDK_AIOHTTP", "Ask", "Hand", "Missing"]
 
 PROMPT = "a cute baby sea otter"
 MODEL = "gpt-image-2"

@@ -16,8 +16,6 @@ from pathlib import Path
 
 from attrs import frozen
 
-__all__ = ["KEY", "PROMPT", "Answer", "answers", "pictures"]
-
 _WIRE = Path(__file__).parents[1] / "tests" / "wire"
 
 KEY = "sk-sentinel-0123456789abcdef"

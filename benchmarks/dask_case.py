@@ -6,8 +6,6 @@ what was paid for. Each violated guarantee is a sentence.
 
 import asyncio
 import json
-import os
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,24 +13,10 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
-from benchmarks.dask_processes import ROOT, DaskProcesses
+from benchmarks.dask_processes import DaskProcesses
 from benchmarks.kill import noise
-from benchmarks.running import DISTORTING
+from benchmarks.processes import start
 from openai_images.server import LocalImagesServer
-
-__all__ = [
-    "PATIENCE",
-    "Case",
-    "Cluster",
-    "Story",
-    "judge_first",
-    "judge_last",
-    "judge_posts",
-    "judge_second",
-    "judge_unknown",
-    "posts_of",
-    "prompts_of",
-]
 
 PATIENCE: Final = 180.0
 
@@ -102,15 +86,8 @@ class Cluster:
             "limits": dict(self.case.limits),
             "in_flight": self.case.in_flight,
         }
-        env = {name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)}
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "benchmarks.cluster_driver", json.dumps(plan)),
-            cwd=ROOT,
-            env=env | {"OPENAI_API_KEY": self.server.api_key},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        env = {"OPENAI_API_KEY": self.server.api_key}
+        return await start("benchmarks.cluster_driver", json.dumps(plan), env=env)
 
     async def finish(self, driver: asyncio.subprocess.Process) -> dict[str, Any]:
         """The driver's report. Raises RuntimeError where there is none, TimeoutError where it hangs."""

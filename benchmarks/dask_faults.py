@@ -10,7 +10,6 @@ import asyncio
 import random
 import secrets
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -31,8 +30,6 @@ from benchmarks.dask_case import (
 from benchmarks.dask_processes import dask_processes
 from benchmarks.kill import noise
 from openai_images.server import LocalImagesServer
-
-__all__ = ["FAULTS", "describe", "give_up", "run_case"]
 
 FAULTS: Final = ("none", "worker", "driver", "scheduler", "zombie")
 _LOOK: Final = 0.005
@@ -204,7 +201,3 @@ def main() -> int:
         print(f"at {share:.0%}: {describe(story)}", flush=True)
         wrong += len(story.wrong)
     return int(bool(wrong))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from attrs import define, field
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.processes import ROOT
+
 _START_SECONDS = 60.0
 _LOCAL = ("--host", "127.0.0.1", "--dashboard-address", ":0")
 

@@ -6,9 +6,9 @@ import statistics
 import time
 from pathlib import Path
 
+from benchmarks.cases import Case, Compare, Goal, Pace
+from benchmarks.contenders import FLOOR, INTO, OURS, SDK
 from benchmarks.turn import Tally, Turn
-
-__all__ = ["latency", "stall"]
 
 
 async def stall(turn: Turn) -> float:
@@ -50,3 +50,48 @@ def _stamp(port: int) -> int:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"GET /stamp HTTP/1.1\r\n\r\n")
         return int(connection.recv(4096).rpartition(b"\r\n")[2])
+
+
+STALL = tuple(
+    Case(
+        key=f"stall-{kind}",
+        title=f"worst stall of the event loop, {what}",
+        unit="CPU ms",
+        probe=stall,
+        shape=shape,
+        parallel=parallel,
+        batches=3,
+        goals=(
+            Goal(f"<= {FLOOR} + 4 ms", 4.0, Compare.ABOVE),
+            Goal(f"into= <= {FLOOR} + 4 ms", 4.0, Compare.ABOVE, of=INTO),
+        ),
+        plot="stall",
+    )
+    for kind, what, shape, parallel in (
+        ("stream", "4 event streams with an 8 MB image at once", "stream-8mb", 4),
+        ("json", "JSON with 10 images of 8 MB", "json-10x8mb", 1),
+    )
+)
+
+LATENCY = (
+    Case(
+        key="latency",
+        title="from the last byte of an 8 MB event to the image in the user's hands",
+        unit="ms",
+        probe=latency,
+        shape="last-8mb",
+        batches=3,
+        goals=(Goal(f"<= {FLOOR} + 0.3 ms", 0.3, Compare.ABOVE),),
+    ),
+    Case(
+        key="latency-paced",
+        title="from the last piece of an 8 MB event at 10 MB/s to the image in the user's hands",
+        unit="ms",
+        probe=latency,
+        shape="paced-8mb",
+        pace=Pace(rate=10_000_000, piece=16 * 1024),
+        batches=3,
+        goals=(Goal(f"<= {FLOOR} + 5 ms", 5.0, Compare.ABOVE),),
+        contenders=(OURS, SDK, FLOOR),
+    ),
+)

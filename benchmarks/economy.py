@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import base64
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -21,10 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.kill import noise
-from benchmarks.running import DISTORTING, ROOT
+from benchmarks.processes import ROOT, apart
 from openai_images.server import BatchPace, LocalImagesServer
-
-__all__ = ["end_to_end", "main", "measure"]
 
 SIDE: Final = 700  # of an image that does not compress: 1.5 MB, 2 MB in base64
 WAYS: Final = ("read", "save", "decode", "disk")
@@ -93,9 +90,11 @@ async def end_to_end(folder: Path, prompts: int, *, side: int = 100, models: int
     last: dict[str, str] = {}
     async with LocalImagesServer(pictures=noise(side), batch_pace=pace) as server:
         server.script("batch_expired")  # the whole of the first batch
-        environment = {name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)}
+        env = {"OPENAI_API_KEY": server.api_key, "OPENAI_BASE_URL": server.base_url}
         for _ in range(4):
-            found["runs"].append(await _run(source, out, server, environment))
+            found["runs"].append(
+                await apart("benchmarks.economy_worker", "batch", str(source), str(out), env=env)
+            )
             last = _last(out)
             if all(state in ("done", "failed") for state in last.values()):
                 break
@@ -107,22 +106,6 @@ async def end_to_end(folder: Path, prompts: int, *, side: int = 100, models: int
         found["wrong"] = [f"{len(twice)} requests ran twice"] if twice else []
         if not images == len(paid) == states["done"] or states.total() != prompts:
             found["wrong"].append(f"{len(paid)} images were paid for: {images} files, {dict(states)}")
-    return found
-
-
-async def _run(
-    source: Path, out: Path, server: LocalImagesServer, environment: dict[str, str]
-) -> dict[str, Any]:
-    """One run, in a process of its own: what it says of itself."""
-    environment = environment | {"OPENAI_API_KEY": server.api_key, "OPENAI_BASE_URL": str(server.base_url)}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.economy_worker", "batch", str(source), str(out)),
-        cwd=ROOT,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    said, _ = await process.communicate()
-    found: dict[str, Any] = json.loads(said)
     return found
 
 

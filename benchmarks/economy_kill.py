@@ -10,25 +10,19 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import random
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from attrs import field, frozen
 
 from benchmarks.kill import noise
-from benchmarks.kill_run import Job, Moment
-from benchmarks.running import DISTORTING, ROOT
+from benchmarks.kill_run import Job, Moment, Snapshot, item_keys, start_batch
 from openai_images.server import BatchPace, LocalImagesServer
-
-__all__ = ["EconomyJob", "Life", "live", "look", "main", "moments", "whole_life"]
 
 PACE = BatchPace(seconds_per_state=0.15, requests_per_second=120, failed=0.03)
 FAULTS = (
@@ -84,16 +78,7 @@ class EconomyJob(Job):
             for number, prompt in enumerate(self.prompts)
         )
         await asyncio.to_thread(self.source.write_text, "".join(f"{json.dumps(row)}\n" for row in rows))
-        kept = {name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)}
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "openai_images", "batch", str(self.source), "--out", str(self.folder)),
-            *("--economy", "--base-url", self.server.base_url, "--format", "png"),
-            cwd=ROOT,
-            env=kept | {"OPENAI_API_KEY": self.server.api_key},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        return await start_batch(self.source, str(self.folder), self.server, "--economy")
 
 
 async def _kill(process: asyncio.subprocess.Process, when: Moment, journal: Path) -> None:
@@ -147,19 +132,23 @@ async def live(job: EconomyJob, draw: Draw, kills: int, fault: str) -> Life:
         code, _ = await job.run(when)
         killed += [when] if code is None else []
     code, said = await job.run(None)
-    if code == 1 and _count(job, "refused"):  # what was not created is sent by another run at the latest
+    seen = Snapshot.of(job)
+    # What was not created is sent by another run at the latest.
+    if code == 1 and any(seen.count(key, "refused") for key in seen.rows):
         code, said = await job.run(None)
     wrong = look(job)
     wrong += [f"the last run ended with {code}: {said[-600:]}"] if code not in (0, 1) else []
-    return Life(killed, fault, len(server.batches), len(server.batch_requests), len(_pictures(job)), wrong)
+    return Life(
+        killed, fault, len(server.batches), len(server.batch_requests), len(Snapshot.of(job).files), wrong
+    )
 
 
 def look(job: EconomyJob) -> list[str]:
     """What is wrong with a batch that has ended."""
     ran = Counter(request.custom_id for request in job.server.batch_requests)
     paid = {request.custom_id for request in job.server.batch_requests if request.billed}
-    last = {row["key"]: row["state"] for row in _rows(job) if row["key"] is not None}
-    states, pictures = Counter(last.values()), _pictures(job)
+    seen = Snapshot.of(job)
+    states, pictures = Counter(seen.last(key) for key in seen.rows if key), set(seen.files)
     wrong = [f"{name} ran {count} times" for name, count in ran.items() if count > 1]
     if len(ran) != len(job.prompts):
         wrong.append(f"{len(ran)} of {len(job.prompts)} requests ran")
@@ -167,7 +156,7 @@ def look(job: EconomyJob) -> list[str]:
     wrong += [f"{count} batches have one tag" for count in tags.values() if count > 1]
     if states["done"] != len(paid) or states["done"] + states["failed"] != len(job.prompts):
         wrong.append(f"{len(paid)} images were paid for, and the journal has {dict(states)}")
-    names = {f"{number:05d}.png" for number, _ in enumerate(job.prompts, 1)}
+    names = {f"{key}.png" for key in item_keys(job.prompts)}
     if len(pictures) != len(paid) or not pictures <= names:
         wrong.append(
             f"{len(paid)} images were paid for, and there are {len(pictures)}: {sorted(pictures - names)}"
@@ -175,22 +164,6 @@ def look(job: EconomyJob) -> list[str]:
     if (job.folder / "downloads").exists():
         wrong.append("the folder of downloads is left")
     return wrong
-
-
-def _rows(job: EconomyJob) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for line in job.journal.read_bytes().split(b"\n") if job.journal.exists() else ():
-        with contextlib.suppress(ValueError):  # torn, and ended by the next run
-            rows.append(json.loads(line))
-    return rows
-
-
-def _count(job: EconomyJob, state: str) -> int:
-    return sum(row["state"] == state for row in _rows(job))
-
-
-def _pictures(job: EconomyJob) -> set[str]:
-    return {path.name for path in (job.folder / "images").glob("[!.]*")}
 
 
 async def _all(arguments: argparse.Namespace, folder: Path) -> list[Life]:
@@ -227,7 +200,3 @@ def main() -> int:
     wrong = sum(len(life.wrong) for life in lives)
     print(f"{sum(len(life.killed) for life in lives)} kills in {len(lives)} lives, {wrong} things wrong")
     return int(wrong > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,12 +12,10 @@ from pathlib import Path
 
 from openai_images import Batch, BatchOptions, ImagesClient, read_batch_items
 from openai_images.batch.folder.image_files import Downloads, complete
-from openai_images.batch.provider.output_file import OutputLine, OutputReader
+from openai_images.batch.provider.files import OutputLine, OutputReader
 from openai_images.client.files import FileSink
 from openai_images.http.get_requests import open_file
 from openai_images.models.image import Image
-
-__all__ = ["main"]
 
 
 class _NoSink:

@@ -8,7 +8,6 @@ seed and its number, so that `--first N --count 1` has it again; a quarter has a
 import argparse
 import base64
 import struct
-import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from random import Random
@@ -21,8 +20,6 @@ from benchmarks.fuzz_cases import Case, case, pieces
 from benchmarks.fuzz_decoder import NOW, Outcome, Sinks, outcome
 from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, Base64Decoder
 from openai_images.wire.error_mapping import ResponseContext
-
-__all__ = ["Compared", "compare", "large_answers", "main"]
 
 _SIZES = (12_001, 30_002, 60_003)
 """Bytes to add to each image; the fast path decodes pieces of some kilobytes, wherever the first one ended."""
@@ -133,7 +130,3 @@ def main() -> int:
         f"{differences:,} with another outcome"
     )
     return int(differences > 0 or not taken)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

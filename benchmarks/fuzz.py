@@ -15,7 +15,6 @@ import os
 import re
 import resource
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable
@@ -28,8 +27,6 @@ from benchmarks.corpus import Answer, answers
 from benchmarks.fuzz_cases import case
 from benchmarks.fuzz_client import Driven, drive
 from benchmarks.fuzz_decoder import broken
-
-__all__ = ["Found", "Job", "main", "run", "watched"]
 
 CLOSELY = 16
 SECONDS = 10.0
@@ -202,7 +199,3 @@ def main() -> int:
         _told(found, pool.imap_unordered(_work, jobs), arguments.count)
     print(_summary(found))
     return int(bool(found.times))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,8 +18,6 @@ from benchmarks.corpus import KEY, PROMPT, Answer
 from benchmarks.fuzz_values import BYTES, DATES, DIGITS, HEADERS, KEYS, STATUSES, TEXTS, TYPES, WAITS, WORDS
 from openai_images._util.json import is_list, is_object
 
-__all__ = ["Case", "case", "pieces"]
-
 _MOST = 200_000
 """Bytes of a body: damage may double what is there again and again."""
 

@@ -24,8 +24,6 @@ from benchmarks.fuzz_decoder import where
 from benchmarks.loop_clock import LoopClock
 from openai_images import ImagesClient, ImagesError, Limits, RetryPolicy, Timeouts
 
-__all__ = ["LATE", "STALL", "TIMEOUTS", "Driven", "drive"]
-
 TIMEOUTS: Final = Timeouts(connect=2.0, first_byte=0.3, idle=0.2, total=0.4)
 STALL: Final = 0.050
 """Seconds of processor time that no turn of the loop may take."""

@@ -14,8 +14,15 @@ from attrs import field, frozen, mutable
 
 from benchmarks.corpus import KEY, PROMPT
 from benchmarks.fuzz_cases import Case, pieces
-from benchmarks.fuzz_promises import counts, of_error, of_image, of_result, shown
-from benchmarks.fuzz_reference import pictures_of_events, pictures_of_json
+from benchmarks.fuzz_promises import (
+    counts,
+    of_error,
+    of_image,
+    of_result,
+    pictures_of_events,
+    pictures_of_json,
+    shown,
+)
 from openai_images.errors import (
     ImagesError,
     ResponseTooLargeError,
@@ -29,8 +36,6 @@ from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, MemorySink
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
 from openai_images.wire.response import ResponseDecoder
 from openai_images.wire.sse import SSEFramer
-
-__all__ = ["Outcome", "Sinks", "broken", "outcome", "where"]
 
 NOW = 1_795_000_000.0
 """When the answers came, in Unix seconds."""

@@ -10,8 +10,6 @@ from typing import Any
 
 from benchmarks.corpus import KEY, PROMPT
 
-__all__ = ["BYTES", "DATES", "DIGITS", "HEADERS", "KEYS", "STATUSES", "TEXTS", "TYPES", "WAITS", "WORDS"]
-
 DIGITS = "a number of five thousand digits"
 """Where this text is a value, such a number is written."""
 

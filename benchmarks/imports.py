@@ -13,10 +13,9 @@ import subprocess
 import sys
 import tempfile
 
-from benchmarks.contenders import FLOOR, OURS, SDK, Missing
+from benchmarks.cases import Case, Compare, Goal
+from benchmarks.contenders import FLOOR, INTO, OURS, SDK, Missing
 from benchmarks.turn import Tally, Turn
-
-__all__ = ["help_imports", "help_time", "import_time", "late_imports"]
 
 STATEMENTS = {
     OURS: 'from openai_images import ImagesClient; ImagesClient(api_key="x")',
@@ -84,3 +83,42 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     if done.returncode:
         raise RuntimeError(last)
     return done
+
+
+IMPORTS = (
+    Case(
+        key="import",
+        title=f"import and make a client ({FLOOR}: import this client's four dependencies)",
+        unit="CPU ms",
+        probe=import_time,
+        contenders=(OURS, SDK, FLOOR),
+        goals=(
+            Goal("<= its four dependencies + 30 ms", 30.0, Compare.ABOVE),
+            Goal("<= 0.45 of import openai", 0.45, Compare.RATIO, SDK),
+        ),
+    ),
+    Case(
+        key="import-late",
+        title="modules imported during the first request",
+        unit="modules",
+        probe=late_imports,
+        contenders=(OURS, INTO, SDK),
+        goals=(Goal("0", 0), Goal("into= 0", 0, of=INTO)),
+    ),
+    Case(
+        key="help",
+        title="openai-images --help",
+        unit="CPU ms",
+        probe=help_time,
+        contenders=(OURS,),
+        goals=(Goal("<= 200 ms", 200.0),),
+    ),
+    Case(
+        key="help-imports",
+        title="modules of aiohttp imported by openai-images --help",
+        unit="modules",
+        probe=help_imports,
+        contenders=(OURS,),
+        goals=(Goal("0", 0),),
+    ),
+)

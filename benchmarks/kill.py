@@ -8,7 +8,6 @@ exits with 1 where a promise was broken. No figures, only right and wrong.
 import argparse
 import asyncio
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Iterable
@@ -19,8 +18,6 @@ from attrs import frozen
 
 from benchmarks.kill_run import Job, Moment, Story, kill_and_resume, run, until
 from openai_images.server import LocalImagesServer
-
-__all__ = ["Length", "main", "moment", "noise", "one"]
 
 PROMPTS, AT_ONCE = 60, 2
 PACE = 0.04  # seconds that an image takes
@@ -160,7 +157,3 @@ def main() -> int:
     text, good = _summary(told)
     print(text)
     return int(not good)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,21 +9,17 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import os
 import signal
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from attrs import Factory, define, frozen
 
-from benchmarks.running import DISTORTING, ROOT
+from benchmarks.processes import start
 from openai_images.server import LocalImagesServer, RecordedRequest
-
-__all__ = ["Job", "Moment", "Snapshot", "Story", "kill_and_resume", "run", "until"]
 
 LOOK: Final = 0.001  # seconds between two looks at the journal
 PATIENCE: Final = 120.0
@@ -69,34 +65,41 @@ class Job:
     async def start(self, *more: str) -> asyncio.subprocess.Process:
         """The command, running."""
         await asyncio.to_thread(self.source.write_text, "".join(f"{prompt}\n" for prompt in self.prompts))
-        env = {name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)}
-        given = [
-            "--concurrency",
-            str(self.concurrency),
-            "--base-url",
-            self.server.base_url,
-            "--format",
-            "png",
-        ]
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "openai_images", "batch", str(self.source), "--out", str(self.folder)),
-            *(*given, *more),
-            cwd=ROOT,
-            env=env | {"OPENAI_API_KEY": self.server.api_key},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        concurrency = ("--concurrency", str(self.concurrency))
+        return await start_batch(self.source, str(self.folder), self.server, *concurrency, *more)
+
+
+async def start_batch(
+    source: Path, out: str, server: LocalImagesServer, *more: str, env: Mapping[str, str] | None = None
+) -> asyncio.subprocess.Process:
+    """The command, running."""
+    given = ("batch", str(source), "--out", out, "--base-url", server.base_url, "--format", "png")
+    return await start("openai_images", *given, *more, env={**(env or {}), "OPENAI_API_KEY": server.api_key})
 
 
 @frozen
-class Snapshot:
+class Rows:
     """What is there between two runs: the rows by key, images by name with their digest, and POSTs by prompt."""
 
     rows: dict[str, list[dict[str, Any]]]
-    torn: bool
     files: dict[str, str]
     posts: Counter[str]
+
+    def last(self, key: str) -> str:
+        """The state of an item's last row."""
+        rows = self.rows.get(key)
+        return str(rows[-1]["state"]) if rows else ""
+
+    def count(self, key: str, state: str) -> int:
+        """How many rows of that state an item has."""
+        return sum(row["state"] == state for row in self.rows.get(key, []))
+
+
+@frozen
+class Snapshot(Rows):
+    """What is there of a batch with a journal, whose last row may be torn."""
+
+    torn: bool = False
 
     @classmethod
     def of(cls, job: Job) -> "Snapshot":
@@ -111,16 +114,7 @@ class Snapshot:
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
         mine = set(job.prompts)
         posts = Counter(prompt for prompt in map(_prompt, job.server.requests) if prompt in mine)
-        return cls(rows, bool(torn), files, posts)
-
-    def last(self, key: str) -> str:
-        """The state of an item's last row."""
-        rows = self.rows.get(key)
-        return rows[-1]["state"] if rows else ""
-
-    def count(self, key: str, state: str) -> int:
-        """How many rows of that state an item has."""
-        return sum(row["state"] == state for row in self.rows.get(key, []))
+        return cls(rows, files, posts, bool(torn))
 
     @property
     def done(self) -> set[str]:
@@ -190,8 +184,8 @@ async def kill_and_resume(job: Job, moment: Moment) -> Story:
 def _judge_resumed(job: Job, story: Story) -> list[str]:
     """What the first resumption broke."""
     killed, resumed = story.killed, story.resumed
-    keys = _keys(job)
-    wrong = [f"{name} was changed or lost" for name in _changed(killed, resumed)]
+    keys = item_keys(job.prompts)
+    wrong = [f"{name} was changed or lost" for name in changed(killed, resumed)]
     wrong += [f"{key} is done without an image" for key in sorted(killed.done - killed.there)]
     for prompt, key in zip(job.prompts, keys, strict=True):
         posts, allowed = resumed.posts[prompt], 1 + resumed.count(key, "refused")
@@ -214,13 +208,13 @@ def _judge_resumed(job: Job, story: Story) -> list[str]:
 def _judge_ended(job: Job, story: Story) -> list[str]:
     """What the second resumption broke."""
     killed, resumed, ended = story.killed, story.resumed, story.ended
-    wrong = [f"{name} was changed or lost at the end" for name in _changed(resumed, ended)]
-    if lacking := set(_keys(job)) - ended.done:
+    wrong = [f"{name} was changed or lost at the end" for name in changed(resumed, ended)]
+    if lacking := set(item_keys(job.prompts)) - ended.done:
         wrong.append(f"with --retry-unknown still missing: {sorted(lacking)}")
     if len(ended.files) != len(job.prompts):
         wrong.append(f"{len(ended.files)} images for {len(job.prompts)} prompts")
     wrong += _strange(job, ended)
-    for prompt, key in zip(job.prompts, _keys(job), strict=True):
+    for prompt, key in zip(job.prompts, item_keys(job.prompts), strict=True):
         allowed = 1 + ended.count(key, "refused") + (key in killed.open)
         if ended.posts[prompt] > allowed:
             wrong.append(f"{key} was POSTed {ended.posts[prompt]} times, at most {allowed} were right")
@@ -231,12 +225,13 @@ def _judge_ended(job: Job, story: Story) -> list[str]:
     return wrong
 
 
-def _keys(job: Job) -> list[str]:
+def item_keys(prompts: Sequence[str]) -> list[str]:
     """A line of the file is named by its number."""
-    return [f"{number:05d}" for number in range(1, len(job.prompts) + 1)]
+    return [f"{number:05d}" for number, _ in enumerate(prompts, 1)]
 
 
-def _changed(before: Snapshot, after: Snapshot) -> list[str]:
+def changed(before: Rows, after: Rows) -> list[str]:
+    """The images that were changed or lost in between."""
     return [name for name, digest in before.files.items() if after.files.get(name) != digest]
 
 

@@ -10,22 +10,30 @@ import argparse
 import asyncio
 import os
 import random
-import sys
+import signal
 import tempfile
 import time
+from asyncio.subprocess import Process
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.kill import noise
-from benchmarks.kill_workers_job import Engine, FolderFiles, Job, ObjectFiles, Shards
-from benchmarks.kill_workers_judge import Story, Strike
-from benchmarks.kill_workers_run import strike_and_resume
+from benchmarks.kill_run import until
+from benchmarks.kill_workers_judge import (
+    PATIENCE,
+    FolderFiles,
+    Job,
+    ObjectFiles,
+    Snapshot,
+    Story,
+    Strike,
+    judge,
+)
 from benchmarks.s3_server import BUCKET, s3_server
 from openai_images.server import LocalImagesServer
 
-__all__ = ["ENGINES", "main", "one", "strike"]
-
-ENGINES: dict[str, type[Engine]] = {"shards": Shards}
 PACE = 0.15  # seconds that an image takes
+LOOK = 0.02  # seconds between two looks at the records
 LIMITED = 3
 """Every so many runs the server has a limit."""
 
@@ -48,7 +56,6 @@ async def one(  # noqa: PLR0913  what a run is made of
     *,
     prompts: int,
     workers: int,
-    engine: str,
     s3: dict[str, str] | None = None,
 ) -> Story:
     """Run `number`, in a folder, or on the S3 server to which this environment leads."""
@@ -66,7 +73,50 @@ async def one(  # noqa: PLR0913  what a run is made of
             workers=workers,
             env=s3 or {},
         )
-        return await strike_and_resume(job, ENGINES[engine], when)
+        return await strike_and_resume(job, when)
+
+
+async def strike_and_resume(job: Job, when: Strike) -> Story:
+    """Start it, kill or stop some, run it again, and again with --retry-unknown; see whether all guarantees held."""
+    await asyncio.to_thread(job.source.write_text, "".join(f"{prompt}\n" for prompt in job.prompts))
+    shards = await _start_all(job)
+    waiting = asyncio.create_task(_wait(shards))
+    reached = asyncio.create_task(_wait_for_records(job, when.records))
+    await asyncio.wait((waiting, reached), return_when=asyncio.FIRST_COMPLETED)
+    victims = [number for number in when.victims if shards[number].returncode is None]
+    for number in victims:
+        shards[number].send_signal(signal.SIGSTOP if when.stop else signal.SIGKILL)
+    said = ""
+    for number in victims if when.stop else ():
+        said += await _wait([await job.start(number + 1)])
+        shards[number].send_signal(signal.SIGCONT)
+    said += await waiting
+    reached.cancel()
+    await until(lambda: not job.server.open_connections)
+    struck = await asyncio.to_thread(Snapshot.of, job)
+    said += await _wait(await _start_all(job))
+    resumed = await asyncio.to_thread(Snapshot.of, job)
+    said += await _wait(await _start_all(job, "--retry-unknown"))
+    ended = await asyncio.to_thread(Snapshot.of, job)
+    story = Story(when, struck, resumed, ended, said, was_running=bool(victims))
+    story.wrong = await judge(job, story)
+    return story
+
+
+async def _start_all(job: Job, *arguments: str) -> list[Process]:
+    """A process for each shard, as a Slurm array has them."""
+    return [await job.start(number, *arguments) for number in range(1, job.workers + 1)]
+
+
+async def _wait(processes: Sequence[Process]) -> str:
+    """What all of them said, when they have ended."""
+    said = await asyncio.wait_for(asyncio.gather(*(each.communicate() for each in processes)), PATIENCE)
+    return "\n".join(err.decode() for _, err in said if err)
+
+
+async def _wait_for_records(job: Job, number: int) -> None:
+    while len(await asyncio.to_thread(job.files.names, "records")) < number:  # noqa: ASYNC110  files tell nobody
+        await asyncio.sleep(LOOK)
 
 
 _HEAD = "  #  strike                     claims  records  unknown  adopted  refused  POSTs      s  wrong"
@@ -75,10 +125,10 @@ _HEAD = "  #  strike                     claims  records  unknown  adopted  refu
 def _line(number: int, story: Story, seconds: float) -> str:
     struck, ended = story.struck, story.ended
     at = str(story.strike) if story.was_running else f"{story.strike} (over)"
-    adopted = sum("adopted" in row for rows in ended.records.values() for row in rows)
-    refused = sum(row["state"] == "refused" for rows in ended.records.values() for row in rows)
+    adopted = sum("adopted" in row for rows in ended.rows.values() for row in rows)
+    refused = sum(ended.count(key, "refused") for key in ended.rows)
     return (
-        f"{number:3}  {at:26} {len(struck.claims):6} {len(struck.records):8} {len(story.unknown):8} {adopted:8} "
+        f"{number:3}  {at:26} {len(struck.claims):6} {len(struck.records):8} {len(struck.unknown):8} {adopted:8} "
         f"{refused:8} {sum(ended.posts.values()):6} {seconds:6.1f} {len(story.wrong):6}"
     )
 
@@ -96,7 +146,6 @@ async def _all(arguments: argparse.Namespace, folder: Path, s3: dict[str, str] |
             picture,
             prompts=arguments.prompts,
             workers=arguments.workers,
-            engine=arguments.engine,
             s3=s3,
         )
         print(_line(number, story, time.monotonic() - started), flush=True)
@@ -116,7 +165,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the moments (%(default)s)")
     parser.add_argument("--prompts", type=int, default=160, help="of a run (%(default)s)")
     parser.add_argument("--workers", type=int, default=8, help="processes of a run (%(default)s)")
-    parser.add_argument("--engine", choices=sorted(ENGINES), default="shards", help="what starts them")
     parser.add_argument("--s3", action="store_true", help="on a local S3 server, not in folders")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the folders there, to look at")
     arguments = parser.parse_args()
@@ -129,7 +177,3 @@ def main() -> int:
         with s3_server() as environment:
             os.environ.update(environment)
             return asyncio.run(_all(arguments, folder, environment))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

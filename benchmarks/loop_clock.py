@@ -8,8 +8,6 @@ import asyncio
 import selectors
 import time
 
-__all__ = ["LoopClock"]
-
 
 class LoopClock(selectors.DefaultSelector):
     """The selector of one loop; `longest` is its longest turn so far, in seconds of processor time."""

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from attrs import Factory, define
 
-from benchmarks.contenders import Ask
+from benchmarks.cases import Case, Compare, Goal
+from benchmarks.contenders import FLOOR, INTO, NAIVE, OURS, SDK, SDK_AIOHTTP, Ask
+from benchmarks.payloads import SHAPES
 from benchmarks.server import allow_many_sockets
 from benchmarks.turn import Tally, Turn
-
-__all__ = ["begin", "crowd", "memory", "memory_per_call", "peak"]
 
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 SET_BACK_THE_PEAK = "5"
@@ -103,3 +103,69 @@ def _status(name: str) -> int:
 def _high_water_mark() -> int:
     """The process's peak since it began, which macOS counts in bytes and others in KB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+TO_DISK = (INTO, FLOOR)
+BESIDE_SDK = (OURS, SDK, SDK_AIOHTTP, NAIVE, FLOOR)
+STREAMS = SHAPES["crowd"].crowd
+
+_PER_STREAM = Goal("into= <= 2 MB", 2.0, of=INTO)
+
+MEMORY = (
+    Case(
+        key="memory-json",
+        title="memory above idle, JSON, 10 images of 8 MB",
+        unit="MB",
+        probe=memory,
+        shape="json-10x8mb",
+        batches=2,
+        goals=(Goal("in memory <= 1.08 x the decoded bytes (86.4 MB)", 86.4), _PER_STREAM),
+        plot="memory",
+    ),
+    Case(
+        key="memory-stream",
+        title="memory above idle, one event stream with two images of 8 MB",
+        unit="MB",
+        probe=memory,
+        shape="stream-2x8mb",
+        batches=2,
+        goals=(_PER_STREAM,),
+        plot="memory",
+    ),
+    *(
+        Case(
+            key=f"memory-into-{size}",
+            title=f"memory above idle per open stream, images of {size.removesuffix('mb')} MB, 8 at a time",
+            unit="MB",
+            probe=memory_per_call,
+            shape=f"stream-{size}",
+            parallel=8,
+            contenders=TO_DISK,
+            goals=(_PER_STREAM,),
+        )
+        for size in ("2mb", "32mb")
+    ),
+    Case(
+        key="memory-64",
+        title="memory above idle, 64 event streams at once, images of 8 MB",
+        unit="MB",
+        probe=memory,
+        shape="stream-8mb",
+        parallel=64,
+        contenders=TO_DISK,
+        goals=(Goal("into= <= 100 MB", 100.0, of=INTO),),
+    ),
+)
+
+CROWD = (
+    Case(
+        key="crowd",
+        title=f"memory above idle per stream, {STREAMS:,} streams at once, small images",
+        unit="KB",
+        probe=crowd,
+        shape="crowd",
+        parallel=STREAMS,
+        contenders=BESIDE_SDK,
+        goals=(Goal(f"<= {FLOOR} + 60 KB", 60.0, Compare.ABOVE),),
+    ),
+)

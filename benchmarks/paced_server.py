@@ -24,8 +24,6 @@ from attrs import define, frozen
 from benchmarks.payloads import SHAPES, response
 from benchmarks.server import BACKLOG, REQUEST, end_of_request
 
-__all__ = ["Connection", "Pieces", "Server", "new_loop"]
-
 _HEAD_END = b"\r\n\r\n"
 _LATE = 0.001  # seconds
 _FAST_PIECE = 256 * 1024

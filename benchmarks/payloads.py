@@ -16,8 +16,6 @@ from itertools import pairwise
 
 from attrs import evolve, frozen
 
-__all__ = ["SHAPES", "Gate", "Shape", "body", "digests", "response"]
-
 CHUNK_BYTES = 16 * 1024
 """One chunk of the chunked coding for each TLS record of the real service."""
 

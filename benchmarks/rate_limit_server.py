@@ -18,8 +18,6 @@ from attrs import Factory, define
 from benchmarks.payloads import SHAPES, response
 from benchmarks.server import BACKLOG, allow_many_sockets, end_of_request
 
-__all__ = ["SHAPE", "Bucket", "Door"]
-
 SHAPE = "json-1kb"
 """What an image's answer is."""
 

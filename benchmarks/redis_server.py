@@ -11,8 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
-__all__ = ["RedisServer", "is_installed"]
-
 _PROGRAM = os.environ.get("REDIS_SERVER", "redis-server")
 """Another one may be named, such as valkey-server."""
 _READY = 10.0  # seconds

@@ -25,9 +25,7 @@ from attrs import asdict, frozen
 from benchmarks.contenders import KEY, MODEL
 from benchmarks.loop_clock import LoopClock
 from benchmarks.memory import begin, peak
-from benchmarks.running import ROOT, apart
-
-__all__ = ["WAYS", "Seen", "main"]
+from benchmarks.processes import ROOT, apart
 
 SHAPE, SHAPE_BYTES = "stream-8mb", 8_000_000
 SLOW_SHAPE, SLOW_BYTES = "stream-2mb", 2_000_000

@@ -4,32 +4,22 @@ Rules: contenders that compute take turns; those that only wait for a limit may 
 a server of its own.
 """
 
-import asyncio
 import json
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from attrs import define, frozen
 
-from benchmarks.cases import Case, Load
+from benchmarks.cases import Case, Load, Outcome
 from benchmarks.contenders import FLOOR
 from benchmarks.payloads import SHAPES, digests
-from benchmarks.results import Outcome
+from benchmarks.processes import ROOT, environment
 
-__all__ = ["Effort", "apart", "compare", "compare_at_once"]
-
-ROOT = Path(__file__).parents[1]
 SECONDS = 300
-
-DISTORTING = re.compile(r"\w+_PROXY|OPENAI_\w+|PYTHONDEVMODE|PYTHONASYNCIODEBUG", re.IGNORECASE)
-"""Settings of the environment that would change what is measured."""
 
 
 @frozen
@@ -98,20 +88,6 @@ def compare_at_once(cases: Sequence[Case], effort: Effort) -> dict[str, Outcome]
     return outcomes
 
 
-async def apart(module: str, *arguments: str) -> Any:
-    """What a module of the benchmarks prints as JSON, in a process of its own. Raises RuntimeError where that fails."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *arguments),
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    out, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{module} {arguments[0]} ended with {process.returncode}")
-    return json.loads(out)
-
-
 def _round(
     case: Case, number: int, outcome: Outcome, take: Callable[[list[str]], Iterable[tuple[str, Report]]]
 ) -> None:
@@ -147,9 +123,7 @@ def _turn(name: str, case: Case, server: Address, *, small: bool) -> Report:
     """One contender's turn in a new process."""
     module = "benchmarks.contender_process"
     command = [sys.executable, "-m", module, name, case.key, str(server.port), *["small"] * small]
-    env = {name: value for name, value in os.environ.items() if not DISTORTING.fullmatch(name)}
-    if server.authority:
-        env["SSL_CERT_FILE"] = server.authority
+    env = environment(**{"SSL_CERT_FILE": server.authority} if server.authority else {})
     try:
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=SECONDS, env=env

@@ -9,16 +9,13 @@ time. Prints the figures and the goals; exits with 1 where a goal is not met.
 import argparse
 import asyncio
 import shutil
-import sys
 import tempfile
 
 from benchmarks.contenders import KEY
 from benchmarks.kill import noise
-from benchmarks.running import apart
+from benchmarks.processes import apart
 from benchmarks.scaling import ALONE, WAYS, Seen
 from openai_images.server import LocalImagesServer
-
-__all__ = ["judge", "main"]
 
 SIDE = 180  # of the image, in pixels: about 100 KB
 MEMORY_MB = 150.0
@@ -119,7 +116,3 @@ def main() -> int:
             print(f"  {goal:32} {found:28} {'met' if met else 'NOT MET'}")
             good = good and met
     return int(not good)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -22,8 +22,6 @@ from benchmarks.contenders import KEY, MODEL
 from benchmarks.kill import noise
 from benchmarks.memory import begin, peak
 
-__all__ = ["ALONE", "WAYS", "Seen"]
-
 TICK = 0.005  # seconds between two counts of the tasks
 
 

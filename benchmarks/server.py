@@ -17,8 +17,6 @@ from pathlib import Path
 
 from benchmarks.payloads import SHAPES, Gate, Shape, response
 
-__all__ = ["BACKLOG", "Server", "allow_many_sockets", "end_of_request"]
-
 BACKLOG = 2_000
 """Connections that may wait to be accepted: twice the largest crowd."""
 

@@ -1,10 +1,13 @@
 """One limit for four processes: `python -m benchmarks shared_limit [--seconds 15]`. Needs redis-server.
 
 Rules: each process has 32 calls that wait, the limit is 100 a second; the times of the grants are those of the
-machine's clock. A table says what was measured; exits with 1 where it is not within the bounds.
+machine's clock, the limiter's may be wrong. A process, `python -m benchmarks.shared_limit URL NAME NUMBERS`, prints
+"ready", and after a line the time of each grant. A table says what was measured; exits with 1 where it is not within
+the bounds.
 """
 
 import argparse
+import asyncio
 import bisect
 import itertools
 import subprocess
@@ -16,10 +19,11 @@ from contextlib import contextmanager
 from attrs import define, field, frozen
 
 from benchmarks.redis_server import RedisServer, is_installed
-from benchmarks.shared_limit_process import PER_MINUTE
+from openai_images import Limits, RateLimitError, Timing
+from openai_images.ratelimit.limiter import Limiter
+from openai_images.ratelimit.new_limiter import new_limiter
 
-__all__ = ["Case", "Measured", "main", "measure"]
-
+PER_MINUTE = 6000
 RATE = PER_MINUTE / 60
 PROCESSES, WAITERS, PAUSE = 4, 32, 1.5
 NEAR, MOST_IN_A_SECOND, SCRIPTS, FAIR = 0.02, 110, 1.2, 0.2
@@ -168,7 +172,7 @@ def _processes(
         for number, skew in enumerate(case.skews):
             pause = PAUSE if case.has_pause and number == 0 else 0.0
             numbers = [str(each) for each in (waiters, seconds, skew, pause)]
-            command = [sys.executable, "-m", "benchmarks.shared_limit_process", url, "all", *numbers]
+            command = [sys.executable, "-m", "benchmarks.shared_limit", url, "all", *numbers]
             running.append(
                 subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             )
@@ -190,3 +194,54 @@ def _write(process: "subprocess.Popen[str]") -> None:
 
 def _is_time(text: str) -> bool:
     return text.replace(".", "", 1).isdecimal()
+
+
+@frozen
+class Role:
+    """What a process does: so many calls at once for so long, with a wrong clock, and a 429 in the middle."""
+
+    waiters: int
+    seconds: float
+    skew: float
+    pause: float
+
+
+async def run(url: str, name: str, role: Role) -> None:
+    """Wait for the line, and let the calls through."""
+    skew = role.skew
+    timing = Timing(monotonic=lambda: time.monotonic() + skew, wall=lambda: time.time() + skew)
+    limiter = new_limiter(Limits(shared=url, name=name, images_per_minute=PER_MINUTE), timing)
+    (await limiter.acquire()).release()
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    end = time.time() + role.seconds
+    rejecting = [reject(limiter, role.seconds / 2, role.pause)] if role.pause else []
+    await asyncio.gather(*(call(limiter, end) for _ in range(role.waiters)), *rejecting)
+    await limiter.aclose()
+
+
+async def call(limiter: Limiter, end: float) -> None:
+    """One call after another, which take no time."""
+    while time.time() < end:
+        slot = await limiter.acquire()
+        print(f"{time.time():.6f}", flush=True)
+        slot.record_success({})
+        slot.release()
+
+
+async def reject(limiter: Limiter, after: float, pause: float) -> None:
+    """A 429 with a Retry-After of so many seconds."""
+    await asyncio.sleep(after)
+    slot = await limiter.acquire()
+    print(f"{time.time():.6f}", flush=True)
+    slot.release()
+    error = RateLimitError("", status_code=429)
+    error.retry_after, error.safe_to_resend = pause, True
+    print(f"paused {time.time():.6f}", flush=True)
+    slot.record_rejection({}, pause, error)
+
+
+if __name__ == "__main__":
+    url, name, *numbers = sys.argv[1:]
+    waiters, seconds, skew, pause = map(float, numbers)
+    asyncio.run(run(url, name, Role(int(waiters), seconds, skew, pause)))

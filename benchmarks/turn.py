@@ -18,8 +18,6 @@ from benchmarks.contenders import CONTENDERS, FLOOR, Ask, Hand
 from benchmarks.loop_clock import LoopClock
 from benchmarks.payloads import SHAPES, Shape
 
-__all__ = ["Tally", "Turn"]
-
 
 @define
 class Tally:

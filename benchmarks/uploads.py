@@ -21,9 +21,7 @@ from attrs import asdict, frozen
 
 from benchmarks.contenders import KEY, MODEL
 from benchmarks.memory import begin, peak
-from benchmarks.running import apart
-
-__all__ = ["WAYS", "Drain", "Sent", "judge", "main", "measure", "png"]
+from benchmarks.processes import apart
 
 MEGABYTE = 1_000_000
 SPARE = 4  # megabytes

@@ -88,53 +88,22 @@ _MODULES = {
     "cluster.ray": ("RayBatch",),
     "cluster.compaction": ("OpenClaim", "SharedStatus", "read_batch_status"),
     "cluster.shared_batch": ("Shard",),
-    "errors": (
-        "APIConnectionError",
-        "APIStatusError",
-        "APITimeoutError",
-        "AuthenticationError",
-        "BadRequestError",
-        "BatchFolderError",
-        "BatchInputError",
-        "ClusterError",
-        "ConfigurationError",
-        "DecodeError",
-        "DownloadError",
-        "ImagesError",
-        "InternalServerError",
-        "ModerationBlockedError",
-        "NotFoundError",
-        "OutcomeUnknownError",
-        "PartialResultError",
-        "PermissionDeniedError",
-        "QuotaExhaustedError",
-        "RateLimitError",
-        "RequestInvalidError",
-        "ResponseTooLargeError",
-        "SharedLimitError",
-        "StreamInterruptedError",
-    ),
     "http.endpoint": ("ApiKey", "TokenProvider"),
     "many.outcomes": ("Outcomes",),
-    "models": (
-        "CompletedImage",
-        "GenerateParams",
-        "GenerateRequest",
-        "Image",
-        "ImageEvent",
-        "ImageResult",
-        "Limits",
-        "PartialImage",
-        "SvgUsage",
-        "Timeouts",
-        "TokenDetails",
-        "UnknownEvent",
-        "Usage",
-    ),
+    "models.image": ("Image",),
     "models.parameters": ("CallOptions", "EditKeywords", "GenerateKeywords"),
     "models.cost": ("cost_of", "estimate_cost", "estimate_cost_range"),
-    "models.requests": ("EditParams", "EditRequest", "ImageInput", "ImageReference"),
-    "models.options": ("RetryPolicy", "Timing"),
+    "models.requests": (
+        "EditParams",
+        "EditRequest",
+        "GenerateParams",
+        "GenerateRequest",
+        "ImageInput",
+        "ImageReference",
+    ),
+    "models.results": ("CompletedImage", "ImageEvent", "ImageResult", "PartialImage", "UnknownEvent"),
+    "models.usage": ("SvgUsage", "TokenDetails", "Usage"),
+    "models.options": ("Limits", "RetryPolicy", "Timeouts", "Timing"),
     "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),
     "models.model_info": ("ModelInfo",),
     "catalog.models": ("ModelSpec", "SizeRules", "known_models"),
@@ -143,6 +112,7 @@ _MODULES = {
     "client.stream": ("ImageStream",),
     "telemetry.telemetry": ("Telemetry",),
 }
+"""The module of each public name; the others are exceptions, in `errors`."""
 _MODULE_BY_NAME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
@@ -238,11 +208,11 @@ if not TYPE_CHECKING:  # a type checker that sees it accepts every misspelt name
 
     def __getattr__(name: str) -> object:
         """Import a public name from its module, once."""
-        if name not in _MODULE_BY_NAME:
-            from openai_images._util.name_errors import missing_name  # noqa: PLC0415  only mistakes need it
+        if name not in __all__:
+            from openai_images._util.keyword_hints import missing_name  # noqa: PLC0415  only mistakes need it
 
             raise missing_name(__name__, name, __all__)
-        value = getattr(import_module(f"{__name__}.{_MODULE_BY_NAME[name]}"), name)
+        value = getattr(import_module(f"{__name__}.{_MODULE_BY_NAME.get(name, 'errors')}"), name)
         globals()[name] = value
         return value
 

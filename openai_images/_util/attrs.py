@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import NOTHING, Attribute, AttrsInstance, fields
 
@@ -61,12 +61,25 @@ def keyword_hints(cls: type[_Class]) -> type[_Class]:
             if not unknown:
                 raise
             # Imported late: valid keywords do not need it.
-            from openai_images._util.name_errors import unknown_keyword  # noqa: PLC0415
+            from openai_images._util.keyword_hints import unknown_field  # noqa: PLC0415
 
-            raise unknown_keyword(cls.__name__, unknown[0], names) from None
+            raise unknown_field(cls.__name__, unknown[0], names) from None
 
     setattr(cls, "__init__", __init__)  # noqa: B010  type checkers refuse the assignment
     return cls
+
+
+class Hinted:
+    """Base class: an attribute of the official package's values that the class does not have raises a hint."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # type checkers report unknown attributes themselves
+
+        def __getattr__(self, name: str) -> object:
+            from openai_images._util.keyword_hints import unknown_attribute  # noqa: PLC0415
+
+            raise AttributeError(unknown_attribute(type(self).__name__, name), name=name, obj=self)
 
 
 def safe_repr(cls: type[_Class]) -> type[_Class]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 
 _FREED = 33_000_000
 """Bytes, just below 32 MiB: the largest size to which glibc adapts its thresholds (M_MMAP_THRESHOLD in mallopt(3))."""
@@ -18,17 +19,13 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MMAP_THRESHOLD = 32 * 1024 * 1024
 
 
-class _State:
-    is_adapted = False
-
-
+@cache
 def adapt_to_images() -> None:
     """Let the allocator keep up to 64 MB of freed memory: glibc does so after a block of half that size was freed.
 
     Takes some microseconds, once per process: the block is never written, and only tracemalloc sees it.
     """
-    if not _State.is_adapted and not sys.flags.dev_mode:  # the debug allocator would write to the whole block
-        _State.is_adapted = True
+    if not sys.flags.dev_mode:  # the debug allocator would write to the whole block
         with suppress(MemoryError):
             bytes(_FREED)
 

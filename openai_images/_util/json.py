@@ -1,13 +1,26 @@
-"""Type guards for the values of `json.loads`, and limits of their size, so that other modules need no `Any`."""
+"""JSON values: type guards, limits of their size, and the conversion of any value to JSON values of limited size.
+
+Invariants: pure; conversion has a result for every value and never raises: values that JSON lacks (infinite numbers,
+bytes, objects, lone surrogates) become text; values that are too deep, too long or too many are cut and marked.
+Must not: read objects; an image is named by its class.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, Final, TypeGuard
 
-MAX_VALUES: Final = 50_000
-"""Maximum number of values in a response (usually a few dozen): parsing so many blocks the event loop for 10 ms."""
+MAX_VALUES: Final = 32_000
+"""Maximum number of values in a response (usually a few dozen): parsing them blocks the event loop for up to 30 ms."""
+
+_MAX_DEPTH: Final = 16
+_MAX_COPIED: Final = 1_000
+_MAX_TEXT_LENGTH: Final = 4_000
+_MAX_BITS: Final = 64
+LONGEST_VALUE: Final = 16_000
+"""Maximum characters of JSON of one value."""
 
 _decoder = json.JSONDecoder()  # making one takes longer than most texts
 
@@ -54,3 +67,63 @@ def decoded(text: str, start: int) -> object:
 def has_too_many_values(text: bytearray) -> bool:
     """Whether JSON has more than about `MAX_VALUES` values; counts commas and brackets, also in strings, for speed."""
     return len(text) > MAX_VALUES < text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def json_value(value: object) -> Any:
+    """Convert a value for `json.dumps` with `allow_nan=False`; at most 16,000 characters of JSON."""
+    plain = _Copy().copy(value, _MAX_DEPTH)
+    length = len(json.dumps(plain, allow_nan=False))
+    return plain if length <= LONGEST_VALUE else f"<{length:,} characters of JSON, left out>"
+
+
+def well_formed(text: str) -> str:
+    """Replace lone surrogates, which cannot be written to a file; surrogate pairs become their character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class _Copy:
+    """Copies values up to a maximum count."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_COPIED
+
+    def copy(self, value: Any, depth: int) -> Any:
+        self._left -= 1
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return _text(value)
+        if isinstance(value, int):
+            return int(value) if value.bit_length() <= _MAX_BITS else f"<number of {value.bit_length()} bits>"
+        if isinstance(value, float):
+            return float(value) if isfinite(value) else str(float(value))
+        if isinstance(value, Mapping | list | tuple):
+            return self._copy_container(value, depth) if depth else "<nested deeper>"  # pyright: ignore[reportUnknownArgumentType]
+        # Imported here: a client starts without Decimal.
+        from decimal import Decimal  # noqa: PLC0415
+
+        return _text(str(value)) if isinstance(value, Decimal) else f"<{type(value).__name__}>"
+
+    def _copy_container(self, value: Mapping[Any, Any] | list[Any] | tuple[Any, ...], depth: int) -> Any:
+        if isinstance(value, Mapping):
+            fields: dict[str, Any] = {}
+            for key, item in value.items():
+                if self._left <= 0:
+                    fields["…"] = f"<{len(value) - len(fields)} more>"
+                    break
+                fields[_text(key) if isinstance(key, str) else f"<{type(key).__name__}>"] = self.copy(
+                    item, depth - 1
+                )
+            return fields
+        items: list[Any] = []
+        for item in value:
+            if self._left <= 0:
+                items.append(f"<{len(value) - len(items)} more>")
+                break
+            items.append(self.copy(item, depth - 1))
+        return items
+
+
+def _text(text: str) -> str:
+    text = str(text[: _MAX_TEXT_LENGTH + 1])
+    return well_formed(text if len(text) <= _MAX_TEXT_LENGTH else f"{text[:_MAX_TEXT_LENGTH]}…")

@@ -25,9 +25,8 @@ from openai_images.batch.items.models import BatchItem, BatchOptions, BatchPlan,
 from openai_images.batch.items.resolved_item import resolve_items
 from openai_images.batch.recovery import open_batch
 from openai_images.batch.run.caller import Caller
-from openai_images.batch.run.item_store import OpenBatch, Opener
 from openai_images.batch.run.remote_runner import RemoteBatch, RemoteOpener
-from openai_images.batch.run.run_state import RunSettings
+from openai_images.batch.run.run_state import OpenBatch, Opener, RunState
 from openai_images.client.client import ImagesClient
 from openai_images.models.notebook import table_of_fields
 from openai_images.models.outcomes import Outcome, Progress
@@ -104,7 +103,10 @@ class Batch:
         if self._engine is not None:
             await self._engine.start()
         try:
-            self._runner = BatchRunner(*await self._open_settings())
+            start_time = self._caller.timing.monotonic()
+            opened, remote = await self._open_in_thread()
+            run = RunState(self._caller, opened, self._options, self._disk)
+            self._runner = BatchRunner(run, remote, self._progress, start_time)
         except BaseException:
             if self._engine is not None:
                 await run_to_completion(self._engine.aclose())
@@ -156,34 +158,23 @@ class Batch:
             raise RuntimeError("enter the batch first: async with Batch(...) as batch")
         return self._runner
 
-    async def _open_settings(self) -> tuple[RunSettings, RemoteBatch | None]:
+    async def _open_in_thread(self) -> tuple[OpenBatch, RemoteBatch | None]:
         """Open the folder in a thread; close it again if this is cancelled."""
         opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
             return await run_to_completion(opening)
         except asyncio.CancelledError:
             if opening.done() and not opening.cancelled() and opening.exception() is None:
-                await run_to_completion(asyncio.to_thread(opening.result()[0].opened.close))
+                await run_to_completion(asyncio.to_thread(opening.result()[0].close))
             raise
 
-    def _open(self) -> tuple[RunSettings, RemoteBatch | None]:
-        caller, options, start_time = self._caller, self._options, self._caller.timing.monotonic()
+    def _open(self) -> tuple[OpenBatch, RemoteBatch | None]:
+        caller, options = self._caller, self._options
         items = resolve_items(self._items, caller.model, options)
-        remote = None if self._engine is None else self._engine.open(self._out, items, options, caller)
-        if remote is not None:
-            opened: OpenBatch = remote
-        elif self._opener is not None:
-            opened = self._opener.open(self._out, items, options, caller)
-        else:
-            root = Path(os.path.abspath(self._out))  # noqa: PTH100  Path.resolve would follow a link the user made
-            opened = open_batch(self._disk, root, items, options, caller)
-        settings = RunSettings(
-            caller=caller,
-            items=opened.items,
-            opened=opened,
-            options=options,
-            progress=self._progress,
-            disk=self._disk,
-            start_time=start_time,
-        )
-        return settings, remote
+        if self._engine is not None:
+            remote = self._engine.open(self._out, items, options, caller)
+            return remote, remote
+        if self._opener is not None:
+            return self._opener.open(self._out, items, options, caller), None
+        root = Path(os.path.abspath(self._out))  # noqa: PTH100  Path.resolve would follow a link the user made
+        return open_batch(self._disk, root, items, options, caller), None

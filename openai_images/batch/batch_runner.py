@@ -19,10 +19,9 @@ from openai_images.batch.items.plan import BatchStatus
 from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.run.caller import run_cost
 from openai_images.batch.run.item_runner import ItemRunner
-from openai_images.batch.run.item_store import ItemTakenError
 from openai_images.batch.run.recorder import share_outcome
-from openai_images.batch.run.remote_runner import RemoteBatch, RemoteItemRunner
-from openai_images.batch.run.run_state import RunSettings, RunState, WorkItem, planned_work
+from openai_images.batch.run.remote_runner import RemoteBatch, RemoteItemRunner, RemoteRun
+from openai_images.batch.run.run_state import ItemTakenError, RunState, WorkItem, planned_work
 from openai_images.batch.sheet.contact_sheet import write_page
 from openai_images.batch.sheet.image_records import write_records
 from openai_images.batch.sheet.sheet_entries import make_thumbnail
@@ -38,17 +37,23 @@ from openai_images.models.results import ImageResult
 class BatchRunner:
     """Runs a batch: call `next` until it raises, then `aclose`."""
 
-    def __init__(self, settings: RunSettings, remote: RemoteBatch | None = None) -> None:
-        """Run the items in this process, or, with a `remote` batch, in a cluster."""
-        opened, options = settings.opened, settings.options
+    def __init__(
+        self,
+        run: RunState,
+        remote: RemoteBatch | None,
+        progress: Callable[[Progress], object] | None,
+        start_time: float,
+    ) -> None:
+        """Run the items in this process, or, with a `remote` batch, in a cluster; `start_time` is monotonic."""
+        opened, options = run.opened, run.options
         self.plan, self._opened = opened.plan, opened
         self.status = BatchStatus(opened.plan, opened.ledger)
-        self._run = RunState(settings, stop=lambda: self._outcomes.stop())  # noqa: PLW0108  they are made below
-        self._timing = settings.caller.timing
-        self._start_time = settings.start_time
+        self._run = run
+        self._timing = run.caller.timing
+        self._start_time = start_time
         self._end_time: float | None = None
         self._options = options
-        self._items = {item.key: item for item in settings.items}
+        self._items = {item.key: item for item in opened.items}
         self._duplicates: dict[str, list[ResolvedItem]] = {}
         for key, representative in self.plan.same.items():
             if representative in opened.stems:
@@ -61,29 +66,28 @@ class BatchRunner:
         self._remote = remote
         self._streak = FailureStreak(options.max_identical_failures)  # of items that run in a cluster
         self._outcomes = Outcomes(
-            self._requests(), self._run_item, self._run_options(settings), self._new_runner()
+            self._requests(), self._run_item, self._run_options(progress), self._new_runner()
         )
+        run.on_stop = self._outcomes.stop
 
     def _new_runner(self) -> Callable[..., Runner]:
+        if self._remote is not None:
+            return partial(RemoteRun, remote=self._remote)
         if not self._options.economy:
             return Runner
-        from openai_images.batch.economy.economy_runner import economy_runner  # noqa: PLC0415  other batches never load it
+        from openai_images.batch.economy.economy_runner import EconomyRunner  # noqa: PLC0415  other batches never load it
 
-        work = (self._items, self.plan.to_send, self._opened, self._make_thumbnails)
-        return economy_runner(self._run, self._options, *work)
+        return partial(EconomyRunner, state=self._run, make_thumbnails=self._make_thumbnails)
 
-    def _run_options(self, settings: RunSettings) -> RunOptions:
-        options, caller, remote, progress = settings.options, settings.caller, self._remote, settings.progress
-        if remote is not None and progress is not None:
-            progress = partial(_show, progress, remote)
+    def _run_options(self, progress: Callable[[Progress], object] | None) -> RunOptions:
+        options, caller, remote = self._options, self._run.caller, self._remote
         return RunOptions(
             concurrency=remote.window if remote else options.concurrency or caller.concurrency,
             total=len(self._order),
             progress=progress,
             cost=partial(run_cost, options.prices),
             timing=caller.timing,
-            wait_reason=(caller if remote is None else remote).wait_reason,
-            on_stop=(lambda: None) if remote is None else remote.stop,
+            wait_reason=caller.wait_reason,
             show_prompts=caller.show_prompts and options.record_prompts,
             max_identical_failures=options.max_identical_failures,
             observer=caller.run_observer(),
@@ -171,18 +175,15 @@ class BatchRunner:
                 result = await RemoteItemRunner(self._run, work, remote, self._streak, observer).run()
         except ItemTakenError as error:
             raise ImagesError(str(error)) from None
-        if remote is None and self._options.thumbnail is not None:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._run.threads, self._make_thumbnails, item.key)
+        if remote is None:
+            await self._make_thumbnails(item.key)
         return self._opened.deliver(item.key, result)
 
-    def _make_thumbnails(self, key: str) -> None:
-        root = self._opened.root
-        if root is not None and self._options.thumbnail is not None:
-            for file in self._run.ledger.get(key).files:
-                with suppress(OSError):  # on a full disk, even removing a part file may fail
-                    make_thumbnail(root, file.name, self._options.thumbnail)
-
-
-def _show(show: Callable[[Progress], object], remote: RemoteBatch, progress: Progress) -> None:
-    show(remote.shown(progress))
+    async def _make_thumbnails(self, key: str) -> None:
+        root, make = self._opened.root, self._options.thumbnail
+        if root is None or make is None:
+            return
+        loop = asyncio.get_running_loop()
+        for file in self._run.ledger.get(key).files:
+            with suppress(OSError):  # on a full disk, even removing a part file may fail
+                await loop.run_in_executor(self._run.threads, make_thumbnail, root, file.name, make)

@@ -14,7 +14,8 @@ from attrs import define, field
 from openai_images._util.filenames import NameAllocator
 from openai_images._util.filesystem import Disk
 from openai_images._version import __version__
-from openai_images.batch.folder.folder import BatchFolder, OpenJournal, Paths
+from openai_images.batch.folder.folder import BatchFolder, Paths
+from openai_images.batch.folder.image_files import ImageStore
 from openai_images.batch.folder.image_inventory import ImageInventory
 from openai_images.batch.items.models import BatchOptions, BatchPlan
 from openai_images.batch.items.plan import (
@@ -25,12 +26,26 @@ from openai_images.batch.items.plan import (
     reject_unsendable_items,
 )
 from openai_images.batch.items.resolved_item import ResolvedItem
-from openai_images.batch.journal.journal import FORMAT, PLAIN_FORMAT, dated_row, done_row, timestamp
+from openai_images.batch.journal.journal import FORMAT, PLAIN_FORMAT, Journal, dated_row, done_row, timestamp
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
 from openai_images.batch.journal.ledger import Ledger
 from openai_images.batch.run.caller import Caller
-from openai_images.batch.run.item_store import JournalStore
 from openai_images.models.results import ImageResult
+
+
+class JournalStore:
+    """The `ItemStore` of one machine: a journal and a folder of images."""
+
+    def __init__(self, disk: Disk, paths: Paths, journal: Journal) -> None:
+        self.place, self.images_place = str(paths.root), str(paths.images)
+        self.images_folder: Path | None = paths.images
+        self.save = ImageStore(disk, paths.root).save
+        self.close = journal.close
+        self._journal = journal
+
+    async def append(self, row: JournalRow, *, has_images: bool) -> None:
+        """Append to the journal. Raises OSError."""
+        await self._journal.append(row, self.images_folder if has_images else None)
 
 
 @define
@@ -38,7 +53,7 @@ class OpenedBatch:
     """A batch whose folder is locked."""
 
     folder: BatchFolder
-    journal: OpenJournal
+    journal: Journal
     ledger: Ledger
     plan: BatchPlan
     stems: Mapping[str, str] = field(repr=False)
@@ -80,9 +95,12 @@ def open_batch(
     folder = BatchFolder(disk, Paths(root))
     try:
         folder.claim()
-        journal = folder.open_journal()
+        journal, contents = folder.open_journal()
         try:
-            return _Recovery(folder, journal, items, options, caller).run()
+            ledger = Ledger.from_journal(contents, {item.key: item.estimate for item in items})
+            notes = list(contents.notes)
+            del contents  # there may be many rows
+            return _Recovery(folder, journal, ledger, notes, items, options, caller).run()
         except BaseException:
             journal.close()
             raise
@@ -94,21 +112,18 @@ def open_batch(
 @define
 class _Recovery:
     folder: BatchFolder
-    journal: OpenJournal
+    journal: Journal
+    ledger: Ledger
+    notes: list[str]
     items: Sequence[ResolvedItem]
     options: BatchOptions
     caller: Caller
     now: str = field(init=False)
-    ledger: Ledger = field(init=False)
     inventory: ImageInventory = field(init=False)
     plan: BatchPlan = field(init=False)
 
     def run(self) -> OpenedBatch:
         self.now = timestamp(self.caller.timing.wall())
-        self.ledger = Ledger.from_journal(
-            self.journal.contents, {item.key: item.estimate for item in self.items}
-        )
-        self.journal.drop_rows()
         reject_changed_items(self.items, self.ledger)
         self.inventory = ImageInventory(self.folder.disk, self.folder.paths)
         findings = self._account_for_images()
@@ -124,7 +139,7 @@ class _Recovery:
         return OpenedBatch(*found, self.items, self.folder.paths.root)
 
     def _account_for_images(self) -> FolderFindings:
-        notes = list(self.journal.contents.notes)
+        notes = self.notes
         self._write_rows(self.inventory.adopt_orphans(self.items, self.ledger))
         try:
             self._write_rows(self.inventory.move_back(self.items, self.ledger))
@@ -145,7 +160,7 @@ class _Recovery:
 
     def _write_rows(self, rows: Sequence[JournalRow]) -> None:
         rows = [row if "at" in row else dated_row(row, self.now) for row in rows]
-        self.journal.add(rows)
+        self.journal.write(rows)
         for row in rows:
             self.ledger.add(row)
 

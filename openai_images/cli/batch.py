@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import ExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from openai_images import Batch, BatchPlan, ImagesClient, ImagesError
@@ -21,14 +20,14 @@ from openai_images.cli.batch_folder import (
     planning_folder,
     reject_mixed_folder,
 )
-from openai_images.cli.batch_input import BatchCommandOptions, BatchJob, load_job
+from openai_images.cli.batch_input import BatchCommandOptions
+from openai_images.cli.batch_job import BatchJob, load_job
 from openai_images.cli.batch_plan import estimate_items, plan_lines, plan_record
-from openai_images.cli.batch_progress import BatchDisplay, make_batch_display
+from openai_images.cli.batch_progress import make_batch_display
 from openai_images.cli.batch_report import BatchReporter, RunSummary
+from openai_images.cli.command_runner import InterruptHandler, diagnostics_to, run_command
 from openai_images.cli.console import Console, Streams, plural, wait_writable
-from openai_images.cli.diagnostics import diagnostics_to
 from openai_images.cli.error_report import ErrorReport
-from openai_images.cli.interrupts import InterruptHandler
 from openai_images.cli.options import offline_client, open_client
 
 if TYPE_CHECKING:
@@ -43,9 +42,8 @@ def run_batch(options: BatchCommandOptions, streams: Streams) -> int:
             job = load_job(options)
         command = BatchCommand(job, console)
     except ImagesError as error:
-        error_report.report_error(console, error_report.report_from(error), error)
-        return error_report.exit_code(error)
-    return error_report.run_command(console, command.run, command.interrupted)
+        return error_report.report_error(console, error_report.report_from(error), error)
+    return run_command(console, command.run(), command.interrupted)
 
 
 class BatchCommand:
@@ -55,7 +53,7 @@ class BatchCommand:
         self._job = job
         self._options = job.options
         self._console = console
-        self._display = BatchDisplay(console)
+        self._display = make_batch_display(console)
         self._batch: Batch | None = None
         self._engine: DaskEngine | None = None
         self.reporter = BatchReporter(console, job.options.out)
@@ -71,7 +69,7 @@ class BatchCommand:
             return await self._dry_run()
         job = self._job
         async with (
-            open_client(job.options, self._console, lambda: None, limits=job.limits, pace=0.0) as client,
+            open_client(job.options, self._console, limits=job.limits, pace=0.0) as client,
             open_engine(job.options.dask, job.options.concurrency) as self._engine,
         ):
             return await self._run(client)
@@ -81,7 +79,7 @@ class BatchCommand:
         batch = self._batch
         sent = batch is not None and batch.summary.unknown > len(batch.plan.unknown)
         message = f"interrupted: {'requests that were sent may be billed' if sent else 'nothing was sent'}"
-        return ErrorReport(error_type="Interrupted", message=message, maybe_billed=sent)
+        return error_report.interrupted_report(message, maybe_billed=sent)
 
     async def _dry_run(self) -> int:
         """Plan without sending; no folder is created."""
@@ -109,7 +107,6 @@ class BatchCommand:
                     self._print_plan(batch.plan)
                     await asyncio.sleep(0)  # an earlier Ctrl-C is raised here, before anything is sent
                     signals.enter_context(interrupts)
-                    self._display = make_batch_display(self._console)
                     async with self._display:
                         async for outcome in batch:
                             await wait_writable(self._console.out)
@@ -126,13 +123,12 @@ class BatchCommand:
         return error_report.INTERRUPTED if interrupts.count else code
 
     def _new_batch(self, client: ImagesClient, out: str) -> Batch:
-        # The display is looked up at each call, because it is made after the plan was printed.
         return Batch(
             client,
             self._job.items,
             out,
             options=self._job.batch_options,
-            progress=lambda progress: self._display.update(progress),  # noqa: PLW0108
+            progress=self._display.update,
             shard=self._job.shard,
             engine=self._engine,
         )
@@ -172,10 +168,8 @@ class BatchCommand:
         if isinstance(error, ImagesError):
             raise error
         advice = "Nothing was sent. Choose another folder with --out."
-        error_report.report_error(
-            self._console, error_report.write_error_report(self._options.out, error, advice), error
-        )
-        return 2
+        report = error_report.write_error_report(self._options.out, error, advice)
+        return error_report.report_error(self._console, report, error)
 
     def _report_run_error(self, error: ImagesError | OSError) -> None:
         advice = "Finished images are kept. Check the folder, then run the same command again."
@@ -207,18 +201,15 @@ class BatchCommand:
         return run_summary.exit_code
 
 
-@asynccontextmanager
-async def open_engine(address: str | None, in_flight: int | None) -> AsyncGenerator[DaskEngine | None]:
+def open_engine(address: str | None, in_flight: int | None) -> AbstractAsyncContextManager[DaskEngine | None]:
     """Connect to the Dask scheduler at this address; None if there is no address.
 
     Each worker has up to `in_flight` requests in flight. Raises `ConfigurationError` and `ClusterError`.
     """
     if address is None:
-        yield None
-        return
+        return nullcontext()
     from openai_images import DaskEngine
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the engine raises the errors
     options: dict[str, Any] = {} if in_flight is None else {"in_flight": in_flight}
-    async with DaskEngine.connect(address, **options) as engine:
-        yield engine
+    return DaskEngine.connect(address, **options)

@@ -44,6 +44,14 @@ class ModelCost:
     at_most: Decimal = Decimal(0)
     unpriced: int = 0
 
+    def add(self, other: ModelCost) -> None:
+        """Add another cost to this one."""
+        self.requests += other.requests
+        self.images += other.images
+        self.at_least += other.at_least
+        self.at_most += other.at_most
+        self.unpriced += other.unpriced
+
     def __str__(self) -> str:
         if self.unpriced == self.requests:
             return "unknown"
@@ -63,29 +71,28 @@ class ModelCost:
 
 @frozen
 class CostEstimate:
-    """The estimated cost of `total` requests: at most `cost` US dollars; `unpriced` are not counted, for `reason`."""
+    """The estimated cost of requests; some may be unpriced, for `reason`. `prices` names the source of the prices."""
 
-    total: int
-    cost: Decimal
-    unpriced: int
+    total: ModelCost
     reason: str
     prices: str
     by_model: dict[str | None, ModelCost] = field(factory=dict[str | None, ModelCost], repr=False)
 
     def __str__(self) -> str:
-        if self.unpriced == self.total:
+        total = self.total
+        if total.unpriced == total.requests:
             return f"unknown ({self.reason})"
-        known = f"at most {dollars(self.cost, 'ROUND_UP')} ({self.prices})"
-        if not self.unpriced:
+        known = f"at most {dollars(total.at_most, 'ROUND_UP')} ({self.prices})"
+        if not total.unpriced:
             return known
-        of = f"{self.total - self.unpriced:,} of {plural(self.total, 'request')}"
+        of = f"{total.requests - total.unpriced:,} of {plural(total.requests, 'request')}"
         return f"{known} for {of}, unknown for the rest ({self.reason})"
 
     def table(self) -> list[str]:
         """Return lines with the costs of each model and the total."""
         rows = [(_display(model), each) for model, each in self.by_model.items()]
         if len(rows) > 1:
-            rows.append(("total", sum_costs(self.by_model.values())))
+            rows.append(("total", self.total))
         cells = [(name, f"{each.requests:,}", f"{each.images:,}", str(each)) for name, each in rows]
         return table_lines([("model", "requests", "images", "estimated cost"), *cells], left=(3,))
 
@@ -118,21 +125,9 @@ class BudgetLeft:
         lines = [f"budget: {dollars(self.budget)} for all runs of this folder{spent}"]
         if not self.has_room:
             lines.append("it is not enough for the first request: nothing would be sent; raise --budget")
-        elif cost.cost > self.left:
+        elif cost.total.at_most > self.left:
             lines.append("it may not be enough for all: requests that do not fit are not started")
         return lines
-
-
-def sum_costs(costs: Iterable[ModelCost]) -> ModelCost:
-    """Return the sum of the costs."""
-    total = ModelCost()
-    for each in costs:
-        total.requests += each.requests
-        total.images += each.images
-        total.at_least += each.at_least
-        total.at_most += each.at_most
-        total.unpriced += each.unpriced
-    return total
 
 
 def estimate_items(
@@ -142,35 +137,26 @@ def estimate_items(
     max_image_cost: Decimal | None = None,
 ) -> CostEstimate:
     """Estimate the cost of the items; `file` has the user's prices, an image costs at most `max_image_cost`."""
-    by_model: dict[str | None, ModelCost] = {}
+    total, by_model = ModelCost(), dict[str | None, ModelCost]()
     one: GenerateRequest | None = None
     has_auto = False
     for item in items:
         request = item.request
-        cost = by_model.get(request.model)
-        if cost is None:
-            cost = by_model[request.model] = ModelCost()
-        count = request.n or 1
-        cost.requests += 1
-        cost.images += count
         amounts = cost_range(request, prices, max_image_cost)
         has_auto = has_auto or request.size in _UNSET or request.quality in _UNSET
         if amounts is None:
             one = one or request
-            cost.unpriced += 1
-        else:
-            cost.at_least += amounts[0]
-            cost.at_most += amounts[1]
-    total = sum_costs(by_model.values())
+        least, most = amounts or (Decimal(0), Decimal(0))
+        cost = ModelCost(1, request.n or 1, least, most, int(amounts is None))
+        by_model.setdefault(request.model, ModelCost()).add(cost)
+        total.add(cost)
     source = f"prices of {prices.as_of.isoformat()}" if file is None else f"prices in {file}"
     if max_image_cost is not None:
         source = f"{source}, and --max-image-cost"
     elif has_auto:
         source = f"{source}; {_AUTO}"
     return CostEstimate(
-        total=total.requests,
-        cost=total.at_most,
-        unpriced=total.unpriced,
+        total=total,
         reason="" if one is None else _why_unpriced(one, prices),
         prices=source,
         by_model=by_model,
@@ -256,6 +242,6 @@ def plan_record(plan: BatchPlan, estimate: CostEstimate) -> dict[str, Any]:
     names = ("done", "away", "failed", "unknown", "missing", "pending", "to_send")
     counts = {name: len(getattr(plan, name)) for name in names}
     counts |= {"submitted": len(plan.submitted)} if plan.submitted else {}
-    cost = None if estimate.unpriced else decimal_text(estimate.cost)
+    cost = estimate.total.record()["at_most"]
     money = {"at_most": cost, "spent": decimal_text(plan.spent), "by_model": estimate.records()}
     return {"plan": {"total": plan.total, **counts, **money}}

@@ -6,18 +6,17 @@ Must not: raise: progress never stops a paid call.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from openai_images import Progress
 from openai_images.cli.console import Console, dollars, duration, images_per_minute, plural
 from openai_images.cli.live_region import LiveRegion
-from openai_images.cli.progress import Ticker
+from openai_images.cli.progress import Display
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -28,14 +27,6 @@ _MAX_FAILURES = 10
 _TICK = 0.2
 _MAX_BAR_LENGTH = 100
 _LINES, _LINES_ASCII = ("━", "╍", "─", " · "), ("#", ">", "-", ", ")
-
-
-@frozen
-class Clock:
-    """Time source and sleep."""
-
-    now: Callable[[], float] = field(default=time.monotonic)
-    sleep: Callable[[float], Awaitable[object]] = field(default=asyncio.sleep)
 
 
 class StatusField(NamedTuple):
@@ -69,27 +60,20 @@ def status_fields(progress: Progress) -> list[StatusField]:
     return fields
 
 
-class BatchDisplay(Ticker):
+class BatchDisplay(Display):
     """Shows only failures."""
 
     period = _PERIOD
 
-    def __init__(self, console: Console, clock: Clock = Clock()) -> None:
-        self.console = console
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(console, clock)
         self.progress = Progress()
-        self.clock = clock
-        self._started = self._updated = clock.now()
+        self._updated = self._failures_since = self._started
         self._failures = 0
-        self._failures_since = self._started
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the start."""
-        return self.clock.now() - self._started
 
     def update(self, progress: Progress) -> None:
         """Store the progress for the next tick."""
-        self.progress, self._updated = progress, self.clock.now()
+        self.progress, self._updated = progress, self.clock()
 
     def failure(self, text: str, style: str = "red") -> None:
         """Print a failure, unless too many were printed recently."""
@@ -99,7 +83,7 @@ class BatchDisplay(Ticker):
             self.console.print_message(text, style)
 
     def tick(self) -> None:
-        """Do what is due; called every `period` seconds."""
+        """Do what is due."""
         self._count_the_rest()
 
     def close(self) -> None:
@@ -108,15 +92,11 @@ class BatchDisplay(Ticker):
 
     def _count_the_rest(self, *, now: bool = False) -> None:
         """Print, every 10 s, how many failures were not printed."""
-        if not now and self.clock.now() - self._failures_since < _PERIOD:
+        if not now and self.clock() - self._failures_since < _PERIOD:
             return
         if (unprinted := self._failures - _MAX_FAILURES) > 0:
             self.console.print_message(f"and {plural(unprinted, 'more failure')}", "red")
-        self._failures, self._failures_since = 0, self.clock.now()
-
-    async def sleep(self, seconds: float) -> None:
-        """Sleep by the clock."""
-        await self.clock.sleep(seconds)
+        self._failures, self._failures_since = 0, self.clock()
 
 
 class PlainDisplay(BatchDisplay):
@@ -128,7 +108,7 @@ class PlainDisplay(BatchDisplay):
     def tick(self) -> None:
         """Print a line if one is due."""
         super().tick()
-        shown, now = status_fields(self.progress), self.clock.now()
+        shown, now = status_fields(self.progress), self.clock()
         if not shown or (shown == self._printed and now - self._printed_at < _HEARTBEAT):
             return
         self._printed, self._printed_at = shown, now
@@ -186,7 +166,7 @@ class LiveBatchDisplay(BatchDisplay):
 
     period = _TICK
 
-    def __init__(self, console: Console, clock: Clock = Clock()) -> None:
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(console, clock)
         self.region = LiveRegion(console)
 
@@ -200,7 +180,7 @@ class LiveBatchDisplay(BatchDisplay):
         super().tick()
         progress = self.progress
         if progress.eta is not None:  # less the time since the update
-            progress = evolve(progress, eta=max(0.0, progress.eta - (self.clock.now() - self._updated)))
+            progress = evolve(progress, eta=max(0.0, progress.eta - (self.clock() - self._updated)))
         width, is_unicode = self.console.rich.width, self.console.is_unicode
         self.region.show(rows(progress, self.elapsed, width, is_unicode=is_unicode))
 

@@ -34,9 +34,8 @@ from openai_images.cli.console import (
     plural,
     truncate,
 )
-from openai_images.cli.diagnostics import name_options
-from openai_images.cli.error_report import report_from
-from openai_images.cli.output import call_record, image_record
+from openai_images.cli.error_report import name_options, report_from
+from openai_images.cli.image_reporter import call_record, image_record
 
 _MAX_REASON_LENGTH = 160
 _MAX_UNKNOWN_KEYS = 20

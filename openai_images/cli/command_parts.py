@@ -1,7 +1,7 @@
 """Parts of commands: help with examples, values for shell completion, and options that several commands have.
 
 Invariants: each command has an example that can be copied; the documentation's address is that of an existing section;
-the name of a parameter decides its completions (`completion.py`).
+the name of a parameter decides its completions (`suggestions.py`).
 Must not: import anything but click, to keep `--help` fast (`importlib.metadata` alone takes 30 ms).
 """
 
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 DOCS: Final = "docs/command-line.md in the source code"
 """The location of the command line's documentation."""
+
+_SAME_NAME = ("background", "input_fidelity", "markup", "mask", "model", "moderation", "n", "partial_images")
+OPTION_OF = {name: f"--{name.replace('_', '-')}" for name in (*_SAME_NAME, "quality", "size")} | {
+    "frame_count": "--frames",
+    "output_compression": "--compression",
+    "output_format": "--format",
+    "svg": "--svg-model",
+}
+"""The option of each parameter that has one; the attribute of the options has the parameter's name."""
 
 _EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "openai-images": (
@@ -56,62 +65,32 @@ class Command(click.Command):
     """A command whose help ends with examples."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the epilog, the examples and the address."""
+        """Write the epilog, the examples (without wrapping, to be copied) and the address of the documentation."""
         super().format_epilog(ctx, formatter)
-        write_examples(self.name or "", formatter)
+        name = self.name or ""
+        with formatter.section("Examples"):
+            for example in _EXAMPLES.get(name, ()):
+                formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+        section = "" if isinstance(self, Group) else f"#{name}"
+        formatter.write_paragraph()
+        formatter.write(f"Documentation: {DOCS.replace('.md', f'.md{section}', 1)}\n")
 
 
-class Group(click.Group):
+class Group(Command, click.Group):
     """The group of the commands."""
 
     command_class = Command
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the epilog, the examples and the address."""
-        super().format_epilog(ctx, formatter)
-        write_examples("openai-images", formatter)
+
+def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from openai_images.cli.suggestions import complete
+
+    found = complete(parameter.name or "", context.params, incomplete)
+    return parameter.type.shell_complete(context, parameter, incomplete) if found is None else found
 
 
-def write_examples(name: str, formatter: click.HelpFormatter) -> None:
-    """Write the examples of a command without wrapping (to be copied), and the address of its documentation."""
-    with formatter.section("Examples"):
-        for example in _EXAMPLES.get(name, ()):
-            formatter.write(f"{'':{formatter.current_indent}}{example}\n")
-    section = "" if name == "openai-images" else f"#{name}"
-    formatter.write_paragraph()
-    formatter.write(f"Documentation: {DOCS.replace('.md', f'.md{section}', 1)}\n")
-
-
-class Option(click.Option):
-    """An option whose values a shell can complete."""
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the values that begin with `incomplete`."""
-        return _complete(self, ctx, incomplete, super().shell_complete)
-
-
-class Argument(click.Argument):
-    """An argument whose values a shell can complete."""
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the values that begin with `incomplete`."""
-        return _complete(self, ctx, incomplete, super().shell_complete)
-
-
-def _complete(
-    parameter: click.Parameter,
-    ctx: click.Context,
-    incomplete: str,
-    by_type: Callable[[click.Context, str], list[CompletionItem]],
-) -> list[CompletionItem]:
-    from openai_images.cli.completion import complete
-
-    found = complete(parameter.name or "", ctx.params, incomplete)
-    return by_type(ctx, incomplete) if found is None else found
-
-
-option = partial(click.option, cls=Option)
-argument = partial(click.argument, cls=Argument)
+option = partial(click.option, shell_complete=_complete)
+argument = partial(click.argument, shell_complete=_complete)
 POSITIVE: Final = click.IntRange(min=1)
 
 

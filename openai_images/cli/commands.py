@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from itertools import takewhile
 from typing import Any, TextIO, cast
 
 import click
@@ -27,7 +28,7 @@ from openai_images.cli.command_parts import (
     shared_limit_options,
     verbosity_options,
 )
-from openai_images.cli.console import DEFAULT_MODEL, ResilientStream, Streams
+from openai_images.cli.console import DEFAULT_MODEL, ResilientStream, Streams, json_line
 from openai_images.cli.tool_commands import batch_status, costs, demo, models, serve, studio
 
 _NAME = "openai-images"
@@ -51,11 +52,21 @@ def run(argv: Sequence[str], out: ResilientStream, err: ResilientStream) -> int:
         except click.ClickException as error:
             from openai_images.cli.suggestions import with_suggestion
 
-            with_suggestion(error).show(file=cast("TextIO", err))
+            error = with_suggestion(error)
+            error.show(file=cast("TextIO", err))
+            if "--json" in takewhile(lambda argument: argument != "--", argv):
+                _print_json(error, out)
             return 2
 
 
+def _print_json(error: click.ClickException, out: ResilientStream) -> None:
+    from openai_images.cli.error_report import ErrorReport
+
+    out.write(json_line(ErrorReport(error_type="UsageError", message=error.format_message()).record()) + "\n")
+
+
 @click.group(
+    _NAME,
     cls=Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
@@ -85,10 +96,18 @@ _image_options = combine(
     ),
     option("--format", "output_format", metavar="F", help="png, jpeg, webp, gif or svg."),
     option("--background", metavar="B", help="transparent, opaque, or auto."),
-    option("--compression", type=click.IntRange(0, 100), metavar="0..100", help="For jpeg and webp."),
+    option(
+        "--compression",
+        "output_compression",
+        type=click.IntRange(0, 100),
+        metavar="0..100",
+        help="For jpeg and webp.",
+    ),
     option("--moderation", metavar="M", help="low, or auto."),
-    option("--frames", type=POSITIVE, metavar="N", help="Number of frames of a gif (2 to 16)."),
-    option("--svg-model", metavar="M", help="The model that writes an svg."),
+    option(
+        "--frames", "frame_count", type=POSITIVE, metavar="N", help="Number of frames of a gif (2 to 16)."
+    ),
+    option("--svg-model", "svg", metavar="M", help="The model that writes an svg."),
     option(
         "--param",
         multiple=True,

@@ -11,41 +11,36 @@ import os
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from openai_images import BatchCosts, BatchFolderError, ConfigurationError, ModelCosts, read_batch_costs
-from openai_images.cli import error_report
-from openai_images.cli.console import Console, Streams, dollars, plural, printable, table_lines
+from openai_images.cli.command_runner import OutputOptions
+from openai_images.cli.console import Console, Streams, decimal_text, dollars, plural, printable, table_lines
+from openai_images.cli.error_report import report_error, report_from
 
 _PLACEHOLDERS = "stand-ins.txt"
 """The file that `batch --local` leaves in its folder."""
 
-_ZERO = Decimal(0)
+_Number = TypeVar("_Number", int, Decimal)
 _COLUMNS = ("folder", "model", "images", "tokens in", "tokens out", "cost", "unknown cost")
 
 
 @frozen(kw_only=True)
-class CostsOptions:
+class CostsOptions(OutputOptions):
     """Options of `costs`."""
 
     folders: tuple[str, ...]
-    as_json: bool = False
-    quiet: bool = False
-    verbose: bool = False
 
 
 def run_costs(options: CostsOptions, streams: Streams) -> int:
     """Print the costs of the folders and return the exit code."""
-    console = Console(
-        streams.out, streams.err, quiet=options.quiet, verbose=options.verbose, as_json=options.as_json
-    )
+    console = options.make_console(streams)
     try:
         folders = list(_read(options.folders, console))
     except ConfigurationError as error:
-        error_report.report_error(console, error_report.report_from(error), error)
-        return error_report.exit_code(error)
+        return report_error(console, report_from(error), error)
     billed = [model for folder in folders if not folder.is_local for model in folder.costs.models]
     total = _sum(billed)
     if options.as_json:
@@ -101,23 +96,21 @@ def _read(names: Sequence[str], console: Console) -> Iterator[FolderCosts]:
 
 
 def _sum(models: Sequence[ModelCosts]) -> ModelCosts:
-    total = ModelCosts(model=None)
-    for model in models:
-        estimates = (total.unpriced_estimate, model.unpriced_estimate)
-        total = evolve(
-            total,
-            images=total.images + model.images,
-            input_tokens=_add(total.input_tokens, model.input_tokens),
-            output_tokens=_add(total.output_tokens, model.output_tokens),
-            cost=model.cost if total.cost is None else total.cost + (model.cost or _ZERO),
-            unpriced=total.unpriced + model.unpriced,
-            unpriced_estimate=None if None in estimates else sum(filter(None, estimates), _ZERO),
-        )
-    return total
+    estimates = [model.unpriced_estimate for model in models if model.unpriced_estimate is not None]
+    return ModelCosts(
+        model=None,
+        images=sum(model.images for model in models),
+        input_tokens=_total([model.input_tokens for model in models]),
+        output_tokens=_total([model.output_tokens for model in models]),
+        cost=_total([model.cost for model in models]),
+        unpriced=sum(model.unpriced for model in models),
+        unpriced_estimate=sum(estimates, Decimal(0)) if len(estimates) == len(models) else None,
+    )
 
 
-def _add(first: int | None, second: int | None) -> int | None:
-    return second if first is None else first + (second or 0)
+def _total(values: Sequence[_Number | None]) -> _Number | None:
+    known = [value for value in values if value is not None]
+    return sum(known[1:], known[0]) if known else None
 
 
 def _record(costs: ModelCosts) -> dict[str, Any]:
@@ -125,14 +118,10 @@ def _record(costs: ModelCosts) -> dict[str, Any]:
         "images": costs.images,
         "input_tokens": costs.input_tokens,
         "output_tokens": costs.output_tokens,
-        "cost": _text(costs.cost),
+        "cost": decimal_text(costs.cost),
         "unpriced": costs.unpriced,
-        "unpriced_at_most": _text(costs.unpriced_estimate),
+        "unpriced_at_most": decimal_text(costs.unpriced_estimate),
     }
-
-
-def _text(amount: Decimal | None) -> str | None:
-    return None if amount is None else f"{amount.normalize():f}"
 
 
 def _table(folders: Sequence[FolderCosts], total: ModelCosts) -> list[str]:

@@ -20,8 +20,9 @@ from typing import Any
 from attrs import frozen
 
 from openai_images import Image, ImageResult, ImagesClient, ModerationBlockedError, PartialImage, Usage
+from openai_images.cli.command_runner import OutputOptions, run_command
 from openai_images.cli.console import DEFAULT_MODEL, Console, Streams
-from openai_images.cli.error_report import ErrorReport, report_error, run_command, write_error_report
+from openai_images.cli.error_report import report_error, write_error_report
 from openai_images.cli.progress import (
     CallProgress,
     ProgressDisplay,
@@ -98,20 +99,17 @@ _REFUSED_CALL = DemoCall("refused", "words that trigger moderation", _MODEL)
 
 
 @frozen(kw_only=True)
-class DemoOptions:
+class DemoOptions(OutputOptions):
     """Options of `demo`."""
 
     out: str = "demo-output"
     preview: bool | None = None
-    verbose: bool = False
-    quiet: bool = False
 
 
 def run_demo(options: DemoOptions, streams: Streams) -> int:
     """Make the calls, write the page, and return the exit code."""
-    console = Console(streams.out, streams.err, quiet=options.quiet, verbose=options.verbose)
-    interrupted = ErrorReport(error_type="Interrupted", message="interrupted")
-    return run_command(console, lambda: _demo(options, console), lambda: interrupted)
+    console = options.make_console(streams)
+    return run_command(console, _demo(options, console))
 
 
 async def _demo(options: DemoOptions, console: Console) -> int:
@@ -138,8 +136,7 @@ async def _demo(options: DemoOptions, console: Console) -> int:
             refused = (_REFUSED_CALL, refusal)
             page = await asyncio.to_thread(write_page, out, _STREAM_CALL, arrivals, finished, refused)
         except OSError as error:
-            report_error(console, write_error_report(str(out), error))
-            return 2
+            return report_error(console, write_error_report(str(out), error))
     seconds = time.monotonic() - started
     console.print_note(f"done in {seconds:.1f} s; open {page.absolute().as_uri()} in a browser", "bold")
     console.print_result(str(page))

@@ -17,8 +17,8 @@ from attrs import evolve, field, frozen
 from openai_images import ImagesClient, ImagesError, RequestInvalidError
 from openai_images.cli.console import Console, Streams, join_limited
 from openai_images.cli.error_report import ErrorReport
-from openai_images.cli.generate import STDIN, GenerateCommand, GenerateOptions, Verbs, run_call
-from openai_images.cli.options import has_piped_stdin, read_stdin_bytes
+from openai_images.cli.files import STDIN, has_piped_stdin, read_stdin_bytes
+from openai_images.cli.generate import GenerateCommand, GenerateOptions, Verbs, run_call
 
 _URL_PREFIXES = ("http://", "https://", "data:")
 _MAX_NAMES = 5
@@ -57,7 +57,6 @@ class EditCommand(GenerateCommand):
             "image": [_read_image(name) for name in options.images],
             "mask": options.mask and _read_image(options.mask),
             "markup": options.markup and _read_image(options.markup),
-            "input_fidelity": options.input_fidelity,
         }
         self._params |= {name: value for name, value in values.items() if value is not None}
 

@@ -1,16 +1,14 @@
-"""Runs a command and reports its end: messages on stderr, JSON lines on stdout, and exit codes.
+"""Reports of failures: messages on stderr, JSON lines on stdout, and exit codes.
 
-Invariants: every end has a message and a code; an error has what happened and what to do, and "billed" only if the
-outcome is unknown.
+Invariants: an error has what happened and what to do, and "billed" only if the outcome is unknown.
 Must not: print a key or a prompt, or without `--verbose` a traceback.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 import traceback
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,10 +29,8 @@ from openai_images import (
     RequestInvalidError,
     SharedLimitError,
 )
-from openai_images._util.heap import keep_freed
+from openai_images.cli.command_parts import OPTION_OF
 from openai_images.cli.console import Console, plural
-from openai_images.cli.diagnostics import diagnostics_to, name_options
-from openai_images.cli.interrupts import endings_interrupt
 
 INTERRUPTED = 130
 
@@ -49,29 +45,9 @@ _NOT_THROUGH_PROXY = "Nothing was sent. The proxy's address is HTTPS_PROXY, HTTP
 _SHARED_LIMIT = "The shared limit's address is --shared-limit, or OPENAI_IMAGES_SHARED_LIMIT."
 
 
-def run_command(
-    console: Console, command: Callable[[], Coroutine[Any, Any, int]], interrupted: Callable[[], ErrorReport]
-) -> int:
-    """Run the command and return its exit code; `interrupted` reports a Ctrl-C, SIGTERM or a closed terminal."""
-    keep_freed(256 * 1024 * 1024)
-    with diagnostics_to(console), endings_interrupt():
-        try:
-            return asyncio.run(command())
-        except KeyboardInterrupt:
-            report_error(console, interrupted())
-            return INTERRUPTED
-        except ImagesError as error:
-            report_error(console, report_from(error), error)
-            return exit_code(error)
-        except ModuleNotFoundError:
-            raise
-        except Exception as error:  # noqa: BLE001  a bug gets a message too
-            # The error's text may contain secrets: only its name is shown.
-            kind = type(error).__name__
-            message = f"an unexpected error happened ({kind})"
-            advice = "Please report it with the output of --verbose."
-            report_error(console, ErrorReport(error_type=kind, message=message, advice=advice), error)
-            return 1
+def interrupted_report(message: str, **fields: Any) -> ErrorReport:
+    """Make the report of a command that a signal has ended."""
+    return ErrorReport(error_type="Interrupted", message=message, exit_code=INTERRUPTED, **fields)
 
 
 def write_error_report(
@@ -79,8 +55,10 @@ def write_error_report(
 ) -> ErrorReport:
     """Make a report for a path that cannot be written."""
     kind = type(error).__name__
-    message = f"cannot write to {path!r}: {error.strerror or kind}"
-    return ErrorReport(error_type=kind, message=message, advice=advice, maybe_billed=maybe_billed)
+    message, code = f"cannot write to {path!r}: {error.strerror or kind}", 1 if maybe_billed else 2
+    return ErrorReport(
+        error_type=kind, message=message, advice=advice, maybe_billed=maybe_billed, exit_code=code
+    )
 
 
 _MAYBE_BILLED = "It may have been billed although no image came; check before you send it again."
@@ -89,25 +67,17 @@ _DAMAGED_BILLED = (
     "It may have been billed, so the data that came instead of an image was kept; check that first."
 )
 
-_SAME_NAME = ("background", "markup", "mask", "model", "moderation", "n", "quality")
-_OPTIONS = {name: f"--{name}" for name in _SAME_NAME} | {
-    "input_fidelity": "--input-fidelity",
-    "frame_count": "--frames",
-    "output_compression": "--compression",
-    "output_format": "--format",
-    "partial_images": "--partial-images",
-    "svg": "--svg-model",
-    "size": "--size (WIDTHxHEIGHT such as 1536x1024, or auto)",
-}
+_OPTIONS = OPTION_OF | {"size": "--size (WIDTHxHEIGHT such as 1536x1024, or auto)"}
 _HINTS = {name: f"Change {option}." for name, option in _OPTIONS.items()}
 
 
 @frozen(kw_only=True)
 class ErrorReport:
-    """A failure as text and as JSON."""
+    """A failure as text and as JSON; `exit_code` is that of a command that ends with it."""
 
     error_type: str
     message: str
+    exit_code: int = 1
     advice: str = ""
     details: str = ""
     maybe_billed: bool = False
@@ -138,17 +108,24 @@ class ErrorReport:
         }
 
 
-def parameter_hints(values: Mapping[str, object], output: str | None) -> dict[str, str]:
-    """Map each parameter to advice, depending on the options in `values` and on `-o`."""
+_KEYWORDS = re.compile(r"\b(?:max_image_cost|retry_(?:failed|missing|unknown))\b")
+
+
+def name_options(text: str) -> str:
+    """Return a message of the package with options in place of its keywords."""
+    return _KEYWORDS.sub(lambda found: f"--{found[0].replace('_', '-')}", text)
+
+
+def parameter_hints(typed: Collection[str], output: str | None) -> dict[str, str]:
+    """Map each parameter to advice, depending on the parameters whose options were typed, and on `-o`."""
     hints = {
-        name: _HINTS[name] if values.get(name) is not None else f"Set it with {option}."
-        for name, option in _OPTIONS.items()
+        name: _HINTS[name] if name in typed else f"Set it with {option}." for name, option in _OPTIONS.items()
     }
     suffix = "" if output is None else PurePath(output).suffix
     if suffix:
         hints["output_format"] = (
             f"-o ends in {suffix}, which requests that format; a name without a suffix requests none."
-            if values.get("output_format") is None
+            if "output_format" not in typed
             else f"Change --format and the suffix {suffix} of -o."
         )
     return hints
@@ -169,6 +146,7 @@ def report_from(
     return ErrorReport(
         error_type=type(error).__name__,
         message=message,
+        exit_code=2 if isinstance(error, ConfigurationError | RequestInvalidError) else 1,
         advice=_advice(error, hints or _HINTS) or _address_advice(error, base_url),
         details=", ".join(filter(None, [request, attempts if error.attempts else "", *notes])),
         maybe_billed=error.maybe_billed,
@@ -183,11 +161,12 @@ def report_from(
     )
 
 
-def report_error(console: Console, report: ErrorReport, error: BaseException | None = None) -> None:
-    """Print a report on stderr, and with `--json` on stdout; `error` adds a traceback if verbose."""
+def report_error(console: Console, report: ErrorReport, error: BaseException | None = None) -> int:
+    """Print a report on stderr, and with `--json` on stdout; return the exit code."""
     if console.as_json:
         console.print_record(report.record())
     print_error(console, report, error)
+    return report.exit_code
 
 
 def print_error(console: Console, report: ErrorReport, error: BaseException | None = None) -> None:
@@ -200,11 +179,6 @@ def print_error(console: Console, report: ErrorReport, error: BaseException | No
     # URLs keep their signatures: there is no other access to paid images.
     for line in filter(None, (report.advice, *report.urls, hint, report.details)):
         console.print_message(f"       {line}", "red" if line is hint else "")
-
-
-def exit_code(error: ImagesError) -> int:
-    """Return 2 for errors found before sending, else 1."""
-    return 2 if isinstance(error, ConfigurationError | RequestInvalidError) else 1
 
 
 def _blamed_parameter(error: ImagesError) -> str | None:

@@ -2,21 +2,16 @@
 
 Invariants: options are checked before anything is sent; stdin is read before the event loop runs, so that Ctrl-C works;
 every finished image is reported, also when the call fails; partial images leave no file without `--keep-partials`.
-A prompt `@FILE` is read from a file, `@@` begins a prompt with `@`, `-` is stdin; a file or stdin is UTF-8, UTF-16 with
-a BOM, or in the locale's encoding.
-Must not: print the path of an incomplete file; send a file name as the prompt.
+Must not: print the path of an incomplete file.
 """
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import click
-from attrs import asdict, field, frozen
+from attrs import field, frozen
 
 from openai_images import (
     CompletedImage,
@@ -27,16 +22,16 @@ from openai_images import (
     ImageStream,
     PartialImage,
 )
-from openai_images.cli import error_report, output
+from openai_images.cli import error_report
+from openai_images.cli.command_runner import run_command
 from openai_images.cli.console import Console, Streams
 from openai_images.cli.error_report import ErrorReport
+from openai_images.cli.files import STDOUT, output_format, output_path, read_prompt
 from openai_images.cli.image_reporter import ImageReporter, check_stdout
-from openai_images.cli.options import CommandOptions, decode_text, open_client, read_stdin_text
+from openai_images.cli.options import CommandOptions, open_client
 from openai_images.cli.progress import CallProgress, ProgressDisplay, make_progress_display
 
 Verbs: TypeAlias = tuple[Callable[..., Awaitable[ImageResult]], Callable[..., ImageStream]]
-
-STDIN = "-"
 
 
 @frozen(kw_only=True)
@@ -56,10 +51,8 @@ class GenerateOptions(CommandOptions):
         super().check()
         if self.keep_partials and not self.partial_images:
             raise click.UsageError("--keep-partials needs --partial-images N.")
-        self.check_format(
-            output.output_format(self.output, self.output_format), "add --format {0}, or -o FILE.{0}"
-        )
-        if self.output == output.STDOUT:
+        self.check_format(output_format(self.output, self.output_format), "add --format {0}, or -o FILE.{0}")
+        if self.output == STDOUT:
             self._check_stdout()
 
     def _check_stdout(self) -> None:
@@ -72,11 +65,6 @@ class GenerateOptions(CommandOptions):
             if is_given:
                 raise click.UsageError(f"-o - {why}; leave {option} out, or name a file.")
 
-    def request_params(self, output: str | None = None) -> dict[str, Any]:
-        """Collect the parameters of a request; `output` is `-o`. Raises click.UsageError."""
-        params = super().request_params(output)
-        return params if self.partial_images is None else params | {"partial_images": self.partial_images}
-
 
 def run_generate(options: GenerateOptions, streams: Streams) -> int:
     """Generate, report, and return the exit code. Raises click.UsageError."""
@@ -85,7 +73,7 @@ def run_generate(options: GenerateOptions, streams: Streams) -> int:
 
 def run_call(command: GenerateCommand) -> int:
     """Run a command, report, and return the exit code."""
-    return error_report.run_command(command.console, command.run, command.interrupted)
+    return run_command(command.console, command.run(), command.interrupted)
 
 
 class GenerateCommand:
@@ -99,17 +87,17 @@ class GenerateCommand:
         self._options = options
         self._params = options.request_params(options.output)
         self._prompt = read_prompt(options.prompt, options.prompt_file)
-        is_stdout = options.output == output.STDOUT
+        is_stdout = options.output == STDOUT
         if is_stdout:
             check_stdout(console)
-        self._destination = output.output_path(options.output, self._prompt)
+        self._destination = output_path(options.output, self._prompt)
         self._reporter = ImageReporter(
             console, self._destination, self._prompt, is_local=options.local, to_stdout=is_stdout
         )
         self._call_progress = CallProgress(
             image_count=options.n or 1, partials_per_image=options.partial_images or 0
         )
-        self._display = ProgressDisplay()
+        self._display = ProgressDisplay(console)
         self._base_url = ""
         self._attempts = 0
         self._response_started = False
@@ -122,14 +110,7 @@ class GenerateCommand:
 
     def make_report(self, error: ImagesError) -> ErrorReport:
         """Report a failure with hints for the options that were typed."""
-        options = self._options
-        renamed = {
-            "output_compression": options.compression,
-            "frame_count": options.frames,
-            "svg": options.svg_model,
-        }
-        values = asdict(options, recurse=False) | renamed
-        hints = error_report.parameter_hints(values, options.output)
+        hints = error_report.parameter_hints(self._options.typed_params, self._options.output)
         return error_report.report_from(error, hints, self._base_url)
 
     async def run(self) -> int:
@@ -148,23 +129,20 @@ class GenerateCommand:
                     result = await self._generate(client)
             except ImagesError as error:
                 self._reporter.report_error_images(error)
-                error_report.report_error(console, self.make_report(error), error)
-                return error_report.exit_code(error)
+                return error_report.report_error(console, self.make_report(error), error)
             except OSError as error:
                 sent = bool(self._attempts)
                 advice = "" if sent else "Nothing was sent. Choose another path with -o."
                 where = str(self._destination)
                 report = error_report.write_error_report(where, error, advice, maybe_billed=sent)
-                error_report.report_error(console, report, error)
-                return 1 if sent else 2
+                return error_report.report_error(console, report, error)
         return self._reporter.report_result(result)
 
     def interrupted(self) -> ErrorReport:
         """Print the finished images, and report what may be billed after a Ctrl-C at this point."""
         self._reporter.report_images(self._images)
-        return ErrorReport(
-            error_type="Interrupted",
-            message=f"interrupted: {self._describe_interrupt()}",
+        return error_report.interrupted_report(
+            f"interrupted: {self._describe_interrupt()}",
             maybe_billed=bool(self._attempts) and not (self._is_complete or self._options.local),
             attempts=self._attempts,
         )
@@ -236,41 +214,3 @@ class GenerateCommand:
         self._attempts += 1
         if not self._response_started:
             self._display.advance(self._call_progress.send(self.send_stage, self._attempts))
-
-
-def read_prompt(argument: str | None, file: str | None) -> str:
-    """Return the prompt that PROMPT (or `--prompt`) or `--prompt-file` gives. Raises click.UsageError."""
-    if argument is not None and file is not None:
-        raise click.UsageError("--prompt-file names the prompt; leave the other one out.")
-    if file is not None:
-        prompt = read_stdin_text("the prompt") if file == STDIN else _read_file(file)
-    elif argument is None:
-        raise click.UsageError("the prompt is missing.")
-    elif argument == STDIN:
-        prompt = read_stdin_text("the prompt")
-    elif argument.startswith("@@"):
-        prompt = argument[1:]
-    elif argument.startswith("@") and len(argument) > 1:
-        prompt = _read_file(argument[1:], "; a prompt that begins with @ is written @@")
-    else:
-        prompt = argument
-    return _check(prompt)
-
-
-def _read_file(name: str, advice: str = "") -> str:
-    try:
-        data = Path(name).read_bytes()
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise click.UsageError(f"the prompt cannot be read from {name!r}: {why}{advice}.") from None
-    return decode_text(data, f"{name!r} has the prompt")
-
-
-def _check(prompt: str) -> str:
-    if not prompt.strip():
-        raise click.UsageError("the prompt is empty.")
-    try:
-        # Python makes lone surrogates from bytes that the locale cannot decode (in the locale C from all non-ASCII).
-        return (os.fsencode(prompt).decode() if re.search("[\ud800-\udfff]", prompt) else prompt).strip()
-    except UnicodeError:
-        raise click.UsageError("the prompt holds bytes that are not UTF-8; convert it.") from None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from attrs import evolve
+from attrs import evolve, fields
 
 from openai_images import (
     PUBLISHED_PRICES,
@@ -23,10 +23,11 @@ from openai_images import (
     ImageResult,
     ImagesError,
     PartialResultError,
+    TokenDetails,
+    Usage,
 )
 from openai_images.cli.console import Console, decimal_text, dollars, plural
 from openai_images.cli.error_report import ErrorReport, report_error
-from openai_images.cli.output import call_record, image_record
 
 _COUNTED_ONCE = ("usage", "cost", "tokens")
 
@@ -162,3 +163,34 @@ def cost_note(result: ImageResult, *, is_local: bool) -> str:
     elif PUBLISHED_PRICES.of(model) is None:
         why = f"{tokens}; no price is known for {model!r}"
     return f"cost: unknown ({why}), {seconds}"
+
+
+def call_record(result: ImageResult, *names: str) -> dict[str, Any]:
+    """Return these fields of a result for a JSON line, then those of its call."""
+    return {name: getattr(result, name) for name in names} | {
+        "usage": None if result.usage is None else _usage_record(result.usage),
+        "request_id": result.request_id,
+        "attempts": result.attempts,
+        "elapsed": round(result.elapsed, 3),
+    }
+
+
+def image_record(image: Image, path: str) -> dict[str, Any]:
+    """Return an image's fields for a JSON line."""
+    size = {"width": image.width, "height": image.height, "bytes": image.nbytes}
+    return {"path": path, "media_type": image.media_type, **size}
+
+
+def _usage_record(usage: Usage) -> dict[str, Any]:
+    counts = _split_extra(Usage, usage.as_dict())
+    for name in ("input_tokens_details", "output_tokens_details"):
+        if getattr(usage, name) is not None and isinstance(counts[name], dict):
+            counts[name] = _split_extra(TokenDetails, counts[name])
+    return counts
+
+
+def _split_extra(cls: type[Usage | TokenDetails], counts: dict[str, Any]) -> dict[str, Any]:
+    """Return the known fields, None if absent, and the others as `extra`."""
+    rest = dict(counts)
+    known = {field.name: rest.pop(field.name, None) for field in fields(cls) if field.name != "extra"}
+    return known | ({"extra": rest} if rest else {})

@@ -25,8 +25,16 @@ from openai_images import (
     estimate_cost,
     known_models,
 )
-from openai_images.cli.console import Console, Streams, join_limited, plural, printable, table_lines
-from openai_images.cli.error_report import ErrorReport, run_command
+from openai_images.cli.command_runner import run_command
+from openai_images.cli.console import (
+    Console,
+    Streams,
+    decimal_text,
+    join_limited,
+    plural,
+    printable,
+    table_lines,
+)
 from openai_images.cli.options import CommandOptions, offline_client, open_client
 
 _SIZES = ("1024x1024", "1536x1024", "1024x1536", "2048x2048", "3840x2160")
@@ -66,11 +74,7 @@ def run_models(options: ModelsOptions, streams: Streams) -> int:
     if not options.ask_server:
         _print(console, [ModelStatus(spec, current_date()) for spec in known_models()])
         return 0
-    return run_command(
-        console,
-        lambda: _check(options, console),
-        lambda: ErrorReport(error_type="Interrupted", message="interrupted"),
-    )
+    return run_command(console, _check(options, console))
 
 
 def current_date() -> date:
@@ -81,7 +85,7 @@ def current_date() -> date:
 async def _check(options: ModelsOptions, console: Console) -> int:
     if options.is_azure:
         await offline_client(options).list_models()  # raises: Azure has no such list
-    async with open_client(options, console, lambda: None) as client:
+    async with open_client(options, console) as client:
         listed = {model.id: model for model in await client.list_models()}
         url = client.base_url
     today = current_date()
@@ -136,13 +140,6 @@ class ModelStatus:
         }
 
     @property
-    def server_lines(self) -> list[str]:
-        """The server's facts about it."""
-        if self.listed is None:
-            return []
-        return ["available" if self.names else "not available to this key"]
-
-    @property
     def end_line(self) -> str:
         """Its end date and replacements."""
         end = self.end
@@ -175,10 +172,12 @@ class ModelStatus:
             "max_n": spec.max_images,
             "max_prompt": spec.prompt,
             "image_cost": {
-                size: {quality: _text(cost) for quality, cost in by_quality.items()}
+                size: {quality: decimal_text(cost) for quality, cost in by_quality.items()}
                 for size, by_quality in self.costs.items()
             },
-            "token_prices": {name: _text(value) for name, value in prices.items() if value is not None},
+            "token_prices": {
+                name: decimal_text(value) for name, value in prices.items() if value is not None
+            },
             "prices_as_of": PUBLISHED_PRICES.as_of.isoformat(),
         }
 
@@ -188,16 +187,13 @@ def _usd(cost: Decimal) -> str:
     return f"${cost.quantize(Decimal('0.0001'), 'ROUND_UP')}"
 
 
-def _text(amount: Decimal | None) -> str | None:
-    return None if amount is None else f"{amount.normalize():f}"
-
-
 def _print(console: Console, known: Sequence[ModelStatus], others: Sequence[ModelInfo] = ()) -> None:
     if console.as_json:
         for status in known:
             console.print_record(status.record())
         for model in others:
-            console.print_record(_unknown_record(model))
+            end = None if model.shutdown_date is None else model.shutdown_date.isoformat()
+            console.print_record({"model": model.id, "known": False, "available": True, "ends": end})
         return
     live = [status for status in known if not status.has_ended]
     # Neighbors that differ only in their name share a block.
@@ -216,27 +212,21 @@ def _print(console: Console, known: Sequence[ModelStatus], others: Sequence[Mode
     )
 
 
-def _unknown_record(model: ModelInfo) -> dict[str, Any]:
-    end = None if model.shutdown_date is None else model.shutdown_date.isoformat()
-    return {"model": model.id, "known": False, "available": True, "ends": end}
-
-
 def _other_lines(others: Sequence[ModelInfo]) -> Iterator[str]:
     is_short = len(others) <= _MAX_LISTED
     shown = [model for model in others if is_short or "image" in model.id]
-    names = [printable(model.id) + _end_note(model) for model in shown]
+    names = [
+        printable(model.id) + (f" (ends {model.shutdown_date})" if model.shutdown_date else "")
+        for model in shown
+    ]
     if names:
         yield f"not in the table: {join_limited(names, _MAX_LISTED)}"
     if rest := len(others) - len(shown):
         yield f"and {plural(rest, 'model')} without 'image' in the name; --json lists all"
 
 
-def _end_note(model: ModelInfo) -> str:
-    return f" (ends {model.shutdown_date})" if model.shutdown_date else ""
-
-
 def _block(status: ModelStatus) -> list[str]:
-    spec = status.spec
+    spec, availability = status.spec, "available" if status.names else "not available to this key"
     still = [f for f in spec.values.get("output_format", ()) if f not in ("gif", "svg")]
     facts = [
         ("sizes", [_size_line(spec)]),
@@ -248,7 +238,7 @@ def _block(status: ModelStatus) -> list[str]:
             [f"up to {spec.max_images} images in one request; prompts of up to {spec.prompt:,} characters"],
         ),
         ("ends", [status.end_line]),
-        ("server", status.server_lines),
+        *([] if status.listed is None else [("server", [availability])]),
         ("cost", _cost_lines(status)),
     ]
     width = max(len(name) for name, _ in facts)

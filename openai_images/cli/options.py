@@ -1,27 +1,27 @@
-"""Options of all commands that send requests: the parameters, the server, `-` for stdin.
+"""Options of all commands that send requests: the parameters, and the server with its client.
 
-Invariants: an option that was not typed is not sent; without a key nothing is sent; with `--local` no key of the
-environment and no proxy is used; OPENAI_* and AZURE_OPENAI_* never mix. A stdin that is absent or unreadable is a usage
-error before anything is sent; its text is UTF-8, UTF-16 with a BOM, or in the locale's encoding.
+Invariants: an option that was not typed is not sent; a value of `--param` is parsed as JSON if possible, and a
+parameter that has an option is rejected there; without a key nothing is sent; with `--local` no key of the environment
+and no proxy is used; OPENAI_* and AZURE_OPENAI_* never mix.
 Must not: fall back to placeholder images.
 """
 
 from __future__ import annotations
 
-import codecs
+import json
 import os
-import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import click
-from attrs import evolve, field, frozen
+from attrs import evolve, field, fields_dict, frozen
 
-from openai_images import ConfigurationError, ImagesClient, Limits, Timeouts
-from openai_images.cli.console import DEFAULT_MODEL, Console, Streams
-from openai_images.cli.output import output_format
-from openai_images.cli.parameters import parse_parameters
+from openai_images import ConfigurationError, EditRequest, ImagesClient, Limits, Timeouts
+from openai_images.cli.command_parts import OPTION_OF
+from openai_images.cli.command_runner import OutputOptions
+from openai_images.cli.console import DEFAULT_MODEL, Console
+from openai_images.cli.files import output_format
 
 _NO_KEY = (
     "no API key: set OPENAI_API_KEY (any text will do for a server that needs none), or AZURE_OPENAI_ENDPOINT and "
@@ -41,8 +41,17 @@ _PACE = 0.3
 _LOOPBACK = "http://127.0.0.1/v1"
 
 
+_REJECTED = OPTION_OF | {
+    "prompt": "PROMPT, or edit's --prompt",
+    "image": "edit's IMAGE",
+    "stream": "--partial-images N",
+    "svg": "--svg-model (svg alone takes more: extra_body in Python)",
+}
+_NUMBERS = ("frame_duration_ms",)
+
+
 @frozen(kw_only=True)
-class CommandOptions:
+class CommandOptions(OutputOptions):
     """Options of `generate`, `edit` and `batch`."""
 
     n: int | None = None
@@ -51,10 +60,10 @@ class CommandOptions:
     model: str | None = None
     output_format: str | None = None
     background: str | None = None
-    compression: int | None = None
+    output_compression: int | None = None
     moderation: str | None = None
-    frames: int | None = None
-    svg_model: str | None = None
+    frame_count: int | None = None
+    svg: str | None = None
     param: tuple[str, ...] = field(default=(), repr=False)
     local: bool = False
     azure: bool | None = None
@@ -62,9 +71,6 @@ class CommandOptions:
     timeout: float | None = None
     shared_limit: str | None = field(default=None, repr=False)
     limit_name: str | None = None
-    as_json: bool = False
-    verbose: bool = False
-    quiet: bool = False
 
     @property
     def is_azure(self) -> bool:
@@ -97,32 +103,56 @@ class CommandOptions:
 
     def check_format(self, wanted: str | None, advice: str) -> None:
         """Raise click.UsageError if an option is for another format; {0} in `advice` is its name."""
-        for option, value, name in (("--frames", self.frames, "gif"), ("--svg-model", self.svg_model, "svg")):
+        for option, value, name in (("--frames", self.frame_count, "gif"), ("--svg-model", self.svg, "svg")):
             if value is not None and wanted != name:
                 raise click.UsageError(f"{option} is for {name}: {advice.format(name)}.")
 
-    def make_console(self, streams: Streams) -> Console:
-        """Make the console for these options."""
-        return Console(streams.out, streams.err, quiet=self.quiet, verbose=self.verbose, as_json=self.as_json)
+    @property
+    def typed_params(self) -> dict[str, Any]:
+        """The values of the options that are parameters of a request."""
+        values = {name: getattr(self, name, None) for name in OPTION_OF}
+        return {name: value for name, value in values.items() if value is not None}
 
     def request_params(self, output: str | None = None) -> dict[str, Any]:
         """Collect the parameters of a request; `output` is `-o`. Raises click.UsageError."""
         deployment = _env("AZURE_OPENAI_DEPLOYMENT") or _env("AZURE_OPENAI_DEPLOYMENT_NAME")
         default = deployment if self.is_azure and deployment else DEFAULT_MODEL
-        params = {
-            "model": default if self.model is None else self.model,
-            "n": self.n,
-            "size": self.size,
-            "quality": self.quality,
-            "background": self.background,
-            "output_format": output_format(output, self.output_format),
-            "output_compression": self.compression,
-            "moderation": self.moderation,
-            "frame_count": self.frames,
-            "svg": None if self.svg_model is None else {"model": self.svg_model},
-            **parse_parameters(self.param),
-        }
-        return {name: value for name, value in params.items() if value is not None}
+        params = self.typed_params | parse_parameters(self.param)
+        params["model"] = default if self.model is None else self.model
+        if (chosen := output_format(output, self.output_format)) is not None:
+            params["output_format"] = chosen
+        if self.svg is not None:
+            params["svg"] = {"model": self.svg}
+        return params
+
+
+def parse_parameters(texts: Sequence[str]) -> dict[str, Any]:
+    """Return keywords for the client: its own parameters, and `extra_body` for others. Raises click.UsageError."""
+    params: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    known = fields_dict(EditRequest).keys() - _REJECTED.keys() - {"extra_body", "as_json"}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise click.UsageError(f"--param {text!r} should look like seed=7, or style='\"vivid\"'.")
+        name = name.strip()
+        if name in _REJECTED:
+            raise click.UsageError(f"--param {name}=…: use {_REJECTED[name]}.")
+        if name in known:
+            params[name] = _parse(value) if name in _NUMBERS else value
+        else:
+            extra[name] = _parse(value)
+    return params | ({"extra_body": extra} if extra else {})
+
+
+def _parse(text: str) -> Any:
+    def refuse(name: str) -> Any:
+        raise ValueError(name)
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        return text
 
 
 def offline_client(options: CommandOptions) -> ImagesClient:
@@ -143,7 +173,7 @@ def offline_client(options: CommandOptions) -> ImagesClient:
 async def open_client(
     options: CommandOptions,
     console: Console,
-    on_attempt: Callable[[], None],
+    on_attempt: Callable[[], None] = lambda: None,
     *,
     limits: Limits | None = None,
     pace: float = _PACE,
@@ -213,41 +243,3 @@ def _observed_key(key: str, on_attempt: Callable[[], None]) -> Callable[[], Awai
         return key
 
     return give
-
-
-def has_piped_stdin() -> bool:
-    """Return whether stdin is a file or a pipe."""
-    try:
-        return sys.stdin is not None and not sys.stdin.isatty()
-    except ValueError:  # closed
-        return False
-
-
-def read_stdin_bytes(what: str) -> bytes:
-    """Read all of stdin; `what` names it in errors. Raises click.UsageError."""
-    stdin: Any = sys.stdin
-    if stdin is None:
-        raise click.UsageError(f"- reads {what} from stdin, which is closed; use < FILE or a pipe.")
-    try:
-        data: Any = getattr(stdin, "buffer", stdin).read()  # a stdin in memory may be text
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise click.UsageError(f"- reads {what} from stdin, which cannot be read: {why}.") from None
-    return data.encode(errors="surrogatepass") if isinstance(data, str) else data or b""
-
-
-def read_stdin_text(what: str) -> str:
-    """Read all of stdin as text. Raises click.UsageError."""
-    return decode_text(read_stdin_bytes(what), f"- reads {what} from stdin")
-
-
-def decode_text(data: bytes, source: str) -> str:
-    """Decode a file or stdin; `source` names it in errors. Raises click.UsageError."""
-    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    encodings = ["utf-16"] if marked else ["utf-8-sig", getattr(sys.stdin, "encoding", None) or "utf-8"]
-    for encoding in encodings:
-        try:
-            return data.decode(encoding)
-        except (UnicodeDecodeError, LookupError):
-            continue
-    raise click.UsageError(f"{source}, but its text is not UTF-8; convert it.")

@@ -22,6 +22,7 @@ from openai_images.cli.console import Console, plural
 from openai_images.cli.live_region import LiveRegion
 from openai_images.cli.preview import Drawing, Preview, TerminalProtocol, detect_protocol
 
+_TICK = 0.1
 _MAX_ROWS = 30
 _MAX_DOTS = 40
 _SPINNER, _SPINNER_ASCII = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
@@ -50,14 +51,52 @@ def format_bytes(number: int) -> str:
     return f"{number / 1000:.0f} kB" if number < 1_000_000 else f"{number / 1_000_000:.1f} MB"
 
 
-class ProgressDisplay:
-    """Shows nothing."""
+class Display:
+    """While entered, calls `tick` every `period` seconds (None: never), between `open` and `close`."""
+
+    period: float | None = None
+    _ticker: asyncio.Task[None] | None = None
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console
+        self.clock = clock
+        self._started = clock()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it was made or entered."""
+        return self.clock() - self._started
 
     async def __aenter__(self) -> Self:
+        self._started = self.clock()
+        self.open()
+        if self.period is not None:
+            self._ticker = asyncio.create_task(self._keep_ticking(self.period))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        pass
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.wait([self._ticker])
+        self.close()
+
+    def open(self) -> None:
+        """Begin; called on entry."""
+
+    def tick(self) -> None:
+        """Do what is due."""
+
+    def close(self) -> None:
+        """End; called on exit."""
+
+    async def _keep_ticking(self, period: float) -> None:
+        while True:
+            await asyncio.sleep(period)
+            self.tick()
+
+
+class ProgressDisplay(Display):
+    """Shows nothing."""
 
     def advance(self, step: ProgressStep) -> None:
         """Show a step."""
@@ -72,15 +111,8 @@ class PlainProgress(ProgressDisplay):
     def __init__(
         self, console: Console, preview: Preview | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.console = console
+        super().__init__(console, clock)
         self.preview = preview
-        self._clock = clock
-        self._started = clock()
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the start."""
-        return self._clock() - self._started
 
     def advance(self, step: ProgressStep) -> None:
         """Print a line."""
@@ -143,8 +175,10 @@ class CallProgress:
 
     def send(self, stage: str, attempts: int) -> ProgressStep:
         """Count a request."""
-        if attempts > 1:
-            stage += f" ({attempts} requests sent)" if self.has_several_images else f" (attempt {attempts})"
+        if attempts > 1 and self.has_several_images:
+            stage += f" ({attempts} requests sent)"
+        elif attempts > 1:  # whether it connects this time is not known yet
+            stage = f"retrying (attempt {attempts})"
         return self.step(stage)
 
     def add_partial(self, image: Image) -> ProgressStep:
@@ -165,45 +199,10 @@ class CallProgress:
         return ProgressStep(stage=f"done{after}", nbytes=nbytes, is_last=True)
 
 
-class Ticker:
-    """While entered, calls `tick` every `period` seconds, between `open` and `close`."""
-
-    period = 0.1
-    _ticker: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self.open()
-        self._ticker = asyncio.create_task(self._keep_ticking())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.wait([self._ticker])
-        self.close()
-
-    def open(self) -> None:
-        """Begin; called on entry."""
-
-    def tick(self) -> None:
-        """Do what is due; called every `period` seconds."""
-
-    def close(self) -> None:
-        """End; called on exit."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Sleep between two ticks."""
-        await asyncio.sleep(seconds)
-
-    async def _keep_ticking(self) -> None:
-        while True:
-            await self.sleep(self.period)
-            self.tick()
-
-
-class LiveProgress(Ticker, PlainProgress):
+class LiveProgress(PlainProgress):
     """Redraws one line ten times a second while it is entered."""
 
+    period = _TICK
     _step = ProgressStep(stage="starting")
     _rows = 0
     _texts_above = 0
@@ -250,7 +249,7 @@ class LiveProgress(Ticker, PlainProgress):
         spinner, (full, empty) = (
             (_SPINNER, _DOTS) if self.console.is_unicode else (_SPINNER_ASCII, _DOTS_ASCII)
         )
-        line = Text().append(spinner[int(seconds / self.period) % len(spinner)] + " ", "cyan")
+        line = Text().append(spinner[int(seconds / _TICK) % len(spinner)] + " ", "cyan")
         if step.expected:
             dots = full * step.received + empty * (step.expected - step.received)
             line.append(dots + " ", style="magenta")
@@ -263,7 +262,7 @@ class LiveProgress(Ticker, PlainProgress):
 def make_progress_display(console: Console, wish: bool | None) -> ProgressDisplay:
     """Choose the display; `wish` is True for `--preview`, False for `--no-preview`, else None."""
     if console.quiet:
-        return ProgressDisplay()
+        return ProgressDisplay(console)
     preview = make_preview(console, wish)
     if console.is_terminal and not console.verbose:
         return LiveProgress(console, preview)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 import click
 from attrs import asdict, field, frozen
 
+from openai_images.cli.command_runner import run_command
 from openai_images.cli.console import DEFAULT_MODEL, Console, Streams
-from openai_images.cli.error_report import ErrorReport, report_error, run_command
+from openai_images.cli.error_report import ErrorReport, interrupted_report, report_error
 
 if TYPE_CHECKING:
     from openai_images.server import AnsweredRequest, LocalImagesServer
@@ -63,21 +64,15 @@ def run_serve(options: ServeOptions, streams: Streams) -> int:
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    return run_command(
-        console,
-        lambda: _serve(server, console),
-        lambda: ErrorReport(error_type="Interrupted", message="stopped"),
-    )
+    return run_command(console, _serve(server, console), lambda: interrupted_report("stopped"))
 
 
 async def _serve(server: LocalImagesServer, console: Console) -> int:
     try:
         await server.start()
     except OSError as error:
-        report_error(
-            console, ErrorReport(error_type=type(error).__name__, message=error.strerror or str(error))
-        )
-        return 2
+        kind, message = type(error).__name__, error.strerror or str(error)
+        return report_error(console, ErrorReport(error_type=kind, message=message, exit_code=2))
     try:
         _print_connection(server, console)
         while True:

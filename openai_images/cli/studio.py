@@ -8,19 +8,19 @@ Must not: listen on an address that is not loopback.
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from openai_images.cli.command_runner import InterruptHandler, run_command
 from openai_images.cli.console import DEFAULT_MODEL, Console, Streams, plural
 from openai_images.cli.error_report import (
-    INTERRUPTED,
     ErrorReport,
+    interrupted_report,
     report_error,
-    run_command,
     write_error_report,
 )
-from openai_images.cli.interrupts import InterruptHandler
 from openai_images.cli.options import CommandOptions, open_client
 
 if TYPE_CHECKING:
@@ -43,32 +43,29 @@ def run_studio(options: StudioOptions, streams: Streams) -> int:
     """Serve until Ctrl-C and return the exit code. Raises click.UsageError."""
     options.check()
     console = options.make_console(streams)
-    return run_command(
-        console,
-        lambda: _studio(options, console),
-        _stopped_report,
-    )
+    return run_command(console, _studio(options, console), _stopped_report)
 
 
 async def _studio(options: StudioOptions, console: Console) -> int:
     from openai_images.studio import History, Studio, StudioSettings
 
-    try:
-        history = History(options.out)
-    except OSError as error:
-        report_error(console, write_error_report(options.out, error, "Choose another folder with --out."))
-        return 2
-    try:
-        async with open_client(options, console, lambda: None, pace=_PACE) as client:
+    with ExitStack() as closing:  # the history is closed after the client, which writes to it
+        async with open_client(options, console, pace=_PACE) as client:
+            try:  # after the key was found: without one, no folder is created
+                history = History(options.out)
+            except OSError as error:
+                advice = "Choose another folder with --out."
+                return report_error(console, write_error_report(options.out, error, advice))
+            closing.callback(_close, history, options.out, console)
             model = options.request_params()["model"]
             settings = StudioSettings(model=model or DEFAULT_MODEL, local=options.local)
             return await _serve_until_stopped(Studio(client, history, settings), history, options, console)
-    finally:
-        history.close()
-        if count := history.unwritten_count:
-            console.print_note(
-                f"not written to {options.out}, and no longer kept: {plural(count, 'paid image')}"
-            )
+
+
+def _close(history: History, out: str, console: Console) -> None:
+    history.close()
+    if count := history.unwritten_count:
+        console.print_note(f"not written to {out}, and no longer kept: {plural(count, 'paid image')}")
 
 
 async def _serve_until_stopped(
@@ -80,20 +77,17 @@ async def _serve_until_stopped(
         with interrupts:
             await _serve(studio, history, options, console, stopped)
     except OSError as error:
-        report_error(console, _port_report(options.port, error))
-        return 2
+        return report_error(console, _port_report(options.port, error))
     except asyncio.CancelledError:
         if interrupts.count < 2 or task is None:
             raise
         task.uncancel()
-    report_error(console, _stopped_report())
-    return INTERRUPTED
+    return report_error(console, _stopped_report())
 
 
 def _cancel_all() -> None:
-    for (
-        task
-    ) in asyncio.all_tasks():  # a generation that is cancelled has no end in the journal: it is unknown
+    # A generation that is cancelled has no end in the journal: it is unknown.
+    for task in asyncio.all_tasks():
         task.cancel()
 
 
@@ -124,11 +118,14 @@ def _open_browser(url: str) -> None:
 
 
 def _stopped_report() -> ErrorReport:
-    return ErrorReport(error_type="Interrupted", message="stopped", advice=_CLOSED)
+    return interrupted_report("stopped", advice=_CLOSED)
 
 
 def _port_report(port: int, error: OSError) -> ErrorReport:
     message = f"port {port} on 127.0.0.1 cannot be used: {error.strerror or error}"
     return ErrorReport(
-        error_type=type(error).__name__, message=message, advice="Choose another one with --port."
+        error_type=type(error).__name__,
+        message=message,
+        exit_code=2,
+        advice="Choose another one with --port.",
     )

@@ -1,16 +1,65 @@
-"""Adds the name that was probably meant to click's error for a misspelt command or choice, and how to write a prompt.
+"""Suggests values: to a shell that completes them, and in the error for a misspelt command or choice.
 
-Invariants: click's own suggestions (of other options; of commands since 8.4) are unchanged.
-Must not: be imported before there is an error.
+Invariants: a shell gets models, sizes, qualities, formats, faults and paths, by the name of an option; sizes and
+qualities are those of the model earlier in the command line; without completions the result is empty, never an error.
+click's own suggestions (of other options; of commands since 8.4) are unchanged.
+Must not: be imported before there is an error or a completion; read a key, or call a server.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from difflib import get_close_matches
+from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
+
+from openai_images.cli.console import DEFAULT_MODEL
+
+_FILES: Final = frozenset(
+    {"file", "images", "input_image", "markup", "mask", "output", "prices", "prompt_file"}
+)
+_FOLDERS: Final = frozenset({"folders", "out"})
+_CHOICES: Final = ("background", "input_fidelity", "moderation", "output_format", "quality")
+_COMMON_SIZES: Final = ("1024x1024", "1536x1024", "1024x1536", "2048x2048", "3840x2160", "2160x3840")
+
+
+def complete(name: str, params: Mapping[str, Any], incomplete: str) -> list[CompletionItem] | None:
+    """Return the completions of the parameter `name`, given the other `params`; None if its type decides."""
+    if name in _FILES or name in _FOLDERS:
+        return [CompletionItem(incomplete, type="file" if name in _FILES else "dir")]
+    values = _values(name, params)
+    return None if values is None else [CompletionItem(v) for v in values if v.startswith(incomplete)]
+
+
+def _values(name: str, params: Mapping[str, Any]) -> Iterable[str] | None:
+    if name in ("faults", "always"):
+        return _faults()
+    if name not in ("model", "size", *_CHOICES):
+        return None
+    from openai_images import known_models
+
+    specs, model = known_models(), params.get("model") or DEFAULT_MODEL
+    if name == "model":
+        today = datetime.now(UTC).date()
+        return [spec.name for spec in specs if not spec.has_ended(today)]
+    typed = [spec for spec in specs if model in (spec.name, *spec.snapshots)]
+    if name == "size":
+        return ("auto", *(typed[0].sizes if typed and typed[0].sizes else _COMMON_SIZES))
+    # Those of any model if the typed one is unknown.
+    return dict.fromkeys(value for spec in typed or specs for value in spec.values.get(name, ()))
+
+
+def _faults() -> Iterable[str]:
+    try:
+        from openai_images.server import FAULTS
+    except ModuleNotFoundError:  # the extra is not installed
+        return ()
+    return sorted(FAULTS)
+
 
 _QUOTE = (
     'Put a prompt of several words in quotation marks, after a command: openai-images generate "a red fox".'

@@ -54,7 +54,7 @@ def batch_status(streams: Streams, /, **values: Any) -> int:
     DIR is the --out of `batch`: a folder, or a URL such as s3://bucket/run. Nothing is sent. While the batch runs,
     unknown requests may be in flight.
     """
-    from openai_images.cli.batch_status import BatchStatusOptions, run_batch_status
+    from openai_images.cli.batch_folder import BatchStatusOptions, run_batch_status
 
     return run_batch_status(BatchStatusOptions(**values), streams)
 

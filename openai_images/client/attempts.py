@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from openai_images._util.aio import mark_cancelled
 from openai_images.client.prepared_request import PreparedRequest
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("openai_images")
 
+_T = TypeVar("_T")
+
 _SUCCESS = range(200, 300)
 _RATE_LIMITED = 429
 
@@ -44,6 +46,23 @@ class CallContext(NamedTuple):
     max_image_bytes: int
     reported: set[str]
     telemetry: Instruments | None
+
+    async def retried(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """Return what `attempt` does, made again after an error as the policy allows. Raises `ImagesError`."""
+        timing, state, attempts, started = self.timing, RetryState(), 0, self.timing.monotonic()
+        while True:
+            attempts += 1
+            try:
+                return await attempt()
+            except ImagesError as error:
+                annotate(error, {"attempts": attempts, "elapsed": timing.monotonic() - started})
+                delay = decide(error, self.retry, state, timing.random())
+                _log.debug("attempt %d: %s", attempts, type(error).__name__)
+                if delay is None:
+                    raise
+            waited = delay.seconds if delay.everyone else 0.0
+            state = state.after(delay)._replace(waited=state.waited + waited)
+            await timing.sleep(delay.seconds)
 
     def warn_once(self, warning: str | None) -> None:
         """Log a warning unless it is None or was logged before."""
@@ -74,6 +93,12 @@ class Attempts:
     def maybe_billed(self) -> bool:
         """Whether an attempt may have been billed, including the one in flight."""
         return self._outcome_unknown or (self._progress is not None and self._progress.may_be_executed)
+
+    @property
+    def wait_reason(self) -> str | None:
+        """Why it waits for a rate limit, and until when; None if it does not, or only for a few seconds."""
+        is_waiting = self._slot is None and self._started is not None
+        return self.context.limiter.wait_reason if is_waiting else None
 
     async def open(self) -> tuple[Response, ResponseContext]:
         """Send until there is a successful response, as often as the policy allows. Raises `ImagesError`."""

@@ -1,4 +1,4 @@
-"""`SingleCall`, a call of one request: send, read, decode, store, retry.
+"""`Call`, a call in execution: a sequence of events, then a result or an error; `SingleCall` is one of one request.
 
 Invariants: nothing is sent before `open` or the first `read`; a complete image is never lost to a later error; the
 connection is closed at the end, by an error and by `close`.
@@ -7,14 +7,14 @@ Must not: depend on who iterates, or how often (`ImageStream` does).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from attrs import evolve
 
 from openai_images._util.aio import free_gradually
-from openai_images.client.abstract_call import Call
-from openai_images.client.attempts import Attempts
+from openai_images.client.attempts import Attempts, annotate_cancellation
 from openai_images.client.files import OutputFiles
 from openai_images.client.prepared_request import PreparedRequest
 from openai_images.errors import ImagesError, annotate
@@ -25,12 +25,95 @@ from openai_images.models.results import CompletedImage, ImageEvent, ImageResult
 from openai_images.wire.base64_decoder import Sink
 from openai_images.wire.response import ResponseDecoder
 
+
+class Call(ABC):
+    """A call in execution: `open` it, `read` until that returns nothing; then `result` or `error` is set."""
+
+    def __init__(self, all_attempts: Sequence[Attempts]) -> None:
+        """`all_attempts` are the attempts of each of its requests."""
+        self.all_attempts = all_attempts
+        self.is_over = False
+        self.error: Exception | None = None
+
+    @property
+    @abstractmethod
+    def result(self) -> ImageResult | None:
+        """The result, or None until every image is complete."""
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's request id (of the first request, if there are several), or None before its response."""
+        return next(filter(None, (attempts.request_id for attempts in self.all_attempts)), None)
+
+    @property
+    @abstractmethod
+    def is_open(self) -> bool:
+        """Whether a request is in flight."""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Send the request and wait for the response headers. Raises `ImagesError` and OSError."""
+
+    @abstractmethod
+    async def read(self) -> list[ImageEvent]:
+        """Return the next events; an empty list at the end. Raises as `open` does."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop the call in any state and discard incomplete images. Idempotent."""
+
+    async def wait_closed(self) -> None:  # noqa: B027  most have nothing to wait for
+        """Wait for cancelled tasks to end."""
+
+    async def result_or_raise(self) -> ImageResult:
+        """Read to the end, close the call and return its result. Raises `ImagesError` and OSError."""
+        try:
+            while await self.read():
+                pass
+        except BaseException as error:
+            await self.fail(error)
+            raise
+        self.raise_error()
+        return self.require_result()
+
+    def note(self, error: BaseException | None) -> None:
+        """Add the call's info to a CancelledError that is about to close it."""
+        annotate_cancellation(error, self.all_attempts)
+
+    def note_end(self, error: BaseException | None) -> None:
+        """Correct that info after `wait_closed`: a cancelled task may have just sent its request."""
+        if getattr(error, "maybe_billed", None) is False:
+            annotate_cancellation(error, self.all_attempts)
+
+    async def fail(self, error: BaseException) -> None:
+        """Close the call after this error, and wait for its cancelled tasks unless awaiting is impossible."""
+        self.note(error)
+        self.close()
+        if not isinstance(error, GeneratorExit):  # a coroutine that is being closed must not await
+            await self.wait_closed()
+            self.note_end(error)
+
+    def require_result(self) -> ImageResult:
+        """Return the result. Raises RuntimeError if there is none."""
+        result = self.result
+        if result is None:
+            raise RuntimeError(
+                "there is no result yet: iterate the stream to its end, or at least to its CompletedImage"
+            )
+        return result
+
+    def raise_error(self) -> None:
+        """Raise the call's error, if any, and forget it."""
+        error, self.error = self.error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame: a reference cycle
+
+
 _REST_SECONDS = 1.0
 """Seconds to wait for the end of the body after the last image, so that the connection can be reused."""
-
-
-def _take_nothing(chunk: bytes) -> bool:  # noqa: ARG001
-    return False  # the disk may be slower than what arrives
 
 
 class SingleCall(Call):
@@ -44,7 +127,7 @@ class SingleCall(Call):
         files: OutputFiles | None,
     ) -> None:
         """Write each image to a `new_sink()`, which is one of `files` unless these are None."""
-        super().__init__()
+        super().__init__((attempts,))
         self.attempts = attempts
         self._prepared = prepared
         self._expected = prepared.image_count
@@ -65,19 +148,9 @@ class SingleCall(Call):
         return self._result
 
     @property
-    def all_attempts(self) -> tuple[Attempts]:
-        """The attempts of its request."""
-        return (self.attempts,)
-
-    @property
     def is_open(self) -> bool:
         """Whether a connection is open."""
         return self._response is not None
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """The number of partial and of completed images."""
-        return len(self._partials), len(self._completed)
 
     async def open(self) -> None:
         """Send the request. Raises `ImagesError` and OSError."""
@@ -132,7 +205,8 @@ class SingleCall(Call):
 
     async def _read_image(self, response: Response, feed_image: Take) -> bytes:
         """Read and decode nearly all of an image, as it arrives; return the first bytes that are more than that."""
-        take = feed_image if self._files is None else _take_nothing
+        # With files nothing is taken before it is read: the disk may be slower than what arrives.
+        take: Take = feed_image if self._files is None else lambda _chunk: False
         while feed_image(chunk := await response.read(take)):
             response.reset_idle()
             if self._files is not None:
@@ -210,7 +284,6 @@ class SingleCall(Call):
         return evolve(result, **self._prepared.result_fields, **self.attempts.call_info())
 
     def _release(self) -> None:
-        """Close the response and discard incomplete images."""
         response, self._response = self._response, None
         if response is not None:
             response.close()

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from openai_images.client.abstract_call import Call
 from openai_images.client.attempts import Attempts, CallContext
-from openai_images.client.call import SingleCall
-from openai_images.client.downloads import DownloadingCall
+from openai_images.client.call import Call, SingleCall
 from openai_images.client.endpoint_source import EndpointSource
 from openai_images.client.files import Output, OutputFiles
 from openai_images.client.prepared_request import PreparedEdit, PreparedRequest
+from openai_images.client.wrapping_calls import DownloadingCall
 from openai_images.errors import ConfigurationError
 from openai_images.http.endpoint import Endpoint
 from openai_images.models.options import Limits, RetryPolicy, Timeouts
@@ -32,7 +31,6 @@ from openai_images.wire.requests import CompositeBody
 
 if TYPE_CHECKING:
     from openai_images.client.remote_images import RemoteImages
-    from openai_images.models.model_info import ModelInfo
     from openai_images.models.outcomes import CallObserver, RunObserver
 
 _log = logging.getLogger("openai_images")
@@ -107,11 +105,19 @@ class CallFactory:
         """The default model of requests. Raises `ConfigurationError`."""
         return self._model or self._server().endpoint.default_model
 
-    def request(self, kind: type[GenerateRequest], prompt: Any, params: Mapping[str, Any]) -> GenerateRequest:
-        """Make a request as `GenerateRequest.of` does, at once with the client's model if a text names none."""
-        if self._model is not None and isinstance(prompt, str):
+    def from_keywords(
+        self,
+        kind: type[GenerateRequest],
+        prompt: Any,
+        params: Mapping[str, Any],
+        output: Output | None,
+        *,
+        stream: bool = False,
+    ) -> Call:
+        """Make a call from a prompt, or a request of this kind, and keywords. Raises TypeError, and as `new` does."""
+        if self._model is not None and isinstance(prompt, str):  # set at once, not in a copy
             params = {"model": self._model, **params}
-        return kind.of(prompt, params)
+        return self.new(kind.of(prompt, params), output, stream=stream)
 
     def new(
         self,
@@ -155,14 +161,6 @@ class CallFactory:
         """Return the downloader of images from the current server. Raises `ConfigurationError`."""
         return self._remote_images(self._server())
 
-    async def list_models(self) -> tuple[ModelInfo, ...]:
-        """Return the models of the current server. Raises `ImagesError`."""
-        # Imported here: calls for images never load it.
-        from openai_images.client.model_list import list_models  # noqa: PLC0415
-
-        server = self._server()
-        return await list_models(server.endpoint, server.context)
-
     def _remote_images(self, server: _Server) -> RemoteImages:
         if server.remote_images is None and server.base is not None:
             context, shared = server.context, self._remote_images(server.base)
@@ -185,7 +183,6 @@ class CallFactory:
         return server.remote_images
 
     def _server(self) -> _Server:
-        """Return the current server. Raises `ConfigurationError`."""
         base = None
         if self._origin is not None:
             with suppress(ConfigurationError):  # no key: the headers of this call may have one
@@ -258,6 +255,6 @@ def run_observer(context: CallContext, name: str) -> RunObserver | None:
     if context.telemetry is None:
         return None
     # Imported here: runs without telemetry never load it.
-    from openai_images.client.traced_call import trace_run  # noqa: PLC0415
+    from openai_images.telemetry.call_trace import RunTrace  # noqa: PLC0415
 
-    return trace_run(context.telemetry, name)
+    return RunTrace(context.telemetry, name)

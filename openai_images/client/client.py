@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from openai_images._util.attrs import safe_repr
 from openai_images.client.endpoint_source import EndpointArguments, EndpointSource
 from openai_images.client.files import Output
-from openai_images.client.options import Adjustable, NoSettings, checked_headers, start_settings
+from openai_images.client.options import (
+    Adjustable,
+    NoSettings,
+    checked_headers,
+    reject_unknown,
+    start_settings,
+)
 from openai_images.client.settings import ClientSettings, Settings
 from openai_images.client.stream import ImageStream
 from openai_images.http.endpoint import ApiKey, TokenProvider
@@ -128,6 +134,11 @@ class ImagesClient(Adjustable):
         """The URL to which endpoint paths are added, without a trailing slash. Raises `ConfigurationError`."""
         return self._endpoint.base_url
 
+    @property
+    def wait_reason(self) -> str | None:
+        """Why the next request waits for a rate limit, and until when; None if it is sent within a few seconds."""
+        return self._calls.context.limiter.wait_reason
+
     @shows(GenerateKeywords)
     async def generate(
         self,
@@ -143,7 +154,8 @@ class ImagesClient(Adjustable):
         of the image's format; several images get `-0`, `-1`, …; if a file exists, `-2`, `-3`, … is added unless
         `overwrite`. Raises `ImagesError`, and OSError if `into` cannot be written.
         """
-        call = self._new_call(GenerateRequest, prompt, params, Output.from_into(into, overwrite))
+        output = Output.from_into(into, overwrite)
+        call = self._calls_for(params).from_keywords(GenerateRequest, prompt, params, output)
         return await call.result_or_raise()
 
     @shows(GenerateKeywords)
@@ -163,7 +175,8 @@ class ImagesClient(Adjustable):
         raises the errors of the call. Raises `RequestInvalidError` immediately for an invalid request.
         """
         output = Output.from_into(into, overwrite, keep_partials=keep_partials)
-        return ImageStream(self._new_call(GenerateRequest, prompt, params, output, stream=True))
+        calls = self._calls_for(params)
+        return ImageStream(calls.from_keywords(GenerateRequest, prompt, params, output, stream=True))
 
     @shows(EditKeywords)
     async def edit(
@@ -181,7 +194,8 @@ class ImagesClient(Adjustable):
         Paths and files are read again for each attempt, while they are sent. Raises `ImagesError`
         (`RequestInvalidError` if an input image cannot be read), and OSError if `into` cannot be written.
         """
-        call = self._new_call(EditRequest, prompt, params, Output.from_into(into, overwrite))
+        output = Output.from_into(into, overwrite)
+        call = self._calls_for(params).from_keywords(EditRequest, prompt, params, output)
         return await call.result_or_raise()
 
     @shows(EditKeywords)
@@ -196,7 +210,8 @@ class ImagesClient(Adjustable):
     ) -> ImageStream:
         """Generate images from input images as a stream of events; see `edit` for keywords, `stream` for streams."""
         output = Output.from_into(into, overwrite, keep_partials=keep_partials)
-        return ImageStream(self._new_call(EditRequest, prompt, params, output, stream=True), edited=True)
+        calls = self._calls_for(params)
+        return ImageStream(calls.from_keywords(EditRequest, prompt, params, output, stream=True), edited=True)
 
     @shows(CallOptions)
     async def download(
@@ -213,7 +228,8 @@ class ImagesClient(Adjustable):
         their own retries. Nothing is generated again. Raises `RequestInvalidError`; `DownloadError`, whose `response`
         can be passed to `download` again; and OSError if `into` cannot be written.
         """
-        downloads = self._downloads(options)
+        reject_unknown(options, CallOptions.__annotations__, "download")
+        downloads = self._calls_for(options).remote_images()
         downloaded: Any = await downloads.download(what, Output.from_into(into, overwrite))
         result: _What = downloaded
         return result
@@ -256,26 +272,28 @@ class ImagesClient(Adjustable):
         `RequestInvalidError`, `ConfigurationError` or TypeError immediately.
         """
         # Imported here: single calls start faster without it.
-        from openai_images.client.generate_many import ManyOptions, start_many  # noqa: PLC0415
+        from openai_images.client.generate_many import Costs, start_many  # noqa: PLC0415
+        from openai_images.many.items import RunOptions  # noqa: PLC0415
 
-        calls = self._for_call(params)._calls  # noqa: SLF001  same class
+        calls = self._calls_for(params)
         defaults = {"model": calls.model, **params}
-        options = ManyOptions(
+        options = RunOptions(
             concurrency=self._limits.concurrency if concurrency is None else concurrency,
             ordered=ordered,
-            into=into,
-            overwrite=overwrite,
             progress=progress,
-            prices=prices,
-            context=calls.context,
+            cost=Costs(prices),
+            defaults=defaults,
             show_prompts=self._settings.show_prompts,
             max_identical_failures=max_identical_failures,
         )
-        return start_many(calls, requests, defaults, options)
+        return start_many(calls, requests, options, Output.from_into(into, overwrite))
 
     async def list_models(self) -> tuple[ModelInfo, ...]:
         """Return the models that the server offers to this key (`GET /models`). Raises `ImagesError`."""
-        return await self._calls.list_models()
+        # Imported here: calls for images never load it.
+        from openai_images.client.model_list import list_models  # noqa: PLC0415
+
+        return await list_models(*self._calls.connection())
 
     def __repr__(self) -> str:
         return f"<ImagesClient {self.base_url}>"

@@ -6,80 +6,55 @@ with the first such call, so that importing the client stays fast.
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sized
+from collections.abc import AsyncIterable, Iterable, Sized
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-from attrs import frozen
+from attrs import evolve
 
 from openai_images._util.filenames import safe_file_name
 from openai_images.catalog.prices import PUBLISHED_PRICES, Prices
-from openai_images.client.attempts import CallContext
 from openai_images.client.call_factory import CallFactory, run_observer
 from openai_images.client.files import Output
 from openai_images.errors import ImagesError, RequestInvalidError
-from openai_images.many.failure_streaks import DEFAULT_IDENTICAL_FAILURES, UnsentOSError
+from openai_images.many.failure_streaks import UnsentOSError
 from openai_images.many.items import RequestItem, RunOptions, parse_defaults
 from openai_images.many.outcomes import Outcomes
 from openai_images.models.cost import cost_of
-from openai_images.models.outcomes import CallObserver, Progress
+from openai_images.models.outcomes import CallObserver
 from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
-
-
-@frozen(kw_only=True)
-class ManyOptions:
-    """The keywords of `generate_many`."""
-
-    concurrency: int
-    ordered: bool
-    into: str | os.PathLike[str] | None
-    overwrite: bool
-    progress: Callable[[Progress], object] | None
-    prices: Prices | None
-    context: CallContext
-    show_prompts: bool = True
-    max_identical_failures: int | None = DEFAULT_IDENTICAL_FAILURES
 
 
 def start_many(
     calls: CallFactory,
     requests: Iterable[object] | AsyncIterable[object],
-    params: Mapping[str, Any],
-    options: ManyOptions,
+    options: RunOptions,
+    folder: Output | None,
 ) -> Outcomes:
-    """Return the outcomes of one call per request; `params` are defaults for the requests.
+    """Return the outcomes of one call per request, whose images are written to files in the `folder`, if there is one.
 
-    Raises `RequestInvalidError`, `ConfigurationError` and TypeError.
+    Raises `RequestInvalidError` and TypeError.
     """
-    into, prices = options.into, options.prices or PUBLISHED_PRICES
-    if into is not None and (not str(into) or "\0" in str(into)):
-        raise RequestInvalidError(f"into={str(into)!r} is not a folder name; pass one, such as 'out'")
-    folder = None if into is None else Path(into)
-
-    disk = _Disk(folder)
+    if folder is not None and (not str(folder.into) or "\0" in str(folder.into)):
+        raise RequestInvalidError(f"into={str(folder.into)!r} is not a folder name; pass one, such as 'out'")
+    disk = None if folder is None else _Disk(folder)
 
     async def send(item: RequestItem, observer: CallObserver) -> ImageResult:
-        stem = None if folder is None else folder / safe_file_name(item.key)
-        output = Output.from_into(stem, options.overwrite, on_disk_error=disk.fail)
-        guarded = _DiskObserver(disk, observer)
-        call = calls.new(item.request, output, guarded, wait_for_rate_limits=True)
+        output = None
+        if disk is not None:
+            output, observer = disk.output(item.key), _DiskObserver(disk, observer)
+        call = calls.new(item.request, output, observer, wait_for_rate_limits=True)
         return await call.result_or_raise()
 
-    run_options = RunOptions(
-        concurrency=options.concurrency,
-        ordered=options.ordered,
+    context = calls.context
+    run_options = evolve(
+        options,
         total=len(requests) if isinstance(requests, Sized) else None,
-        progress=options.progress,
-        cost=Costs(prices),
-        timing=options.context.timing,
-        wait_reason=lambda: options.context.limiter.wait_reason,
-        defaults=parse_defaults(params),
-        show_prompts=options.show_prompts,
-        max_identical_failures=options.max_identical_failures,
-        observer=run_observer(options.context, "generate_many"),
+        timing=context.timing,
+        wait_reason=lambda: context.limiter.wait_reason,
+        defaults=parse_defaults(options.defaults),
+        observer=run_observer(context, "generate_many"),
     )
     return Outcomes(requests, send, run_options)
 
@@ -87,9 +62,9 @@ def start_many(
 class Costs:
     """The cost of each result; the last one's is kept, as images of one run mostly have the same token counts."""
 
-    def __init__(self, prices: Prices) -> None:
-        """Price by these."""
-        self._prices = prices
+    def __init__(self, prices: Prices | None) -> None:
+        """Use these prices, by default the published ones."""
+        self._prices = prices or PUBLISHED_PRICES
         self._last: tuple[object, Decimal | None] = None, None
 
     def __call__(self, request: GenerateRequest, result: ImageResult) -> Decimal | None:
@@ -106,11 +81,15 @@ class Costs:
 class _Disk:
     """The folder of `into=`: after a write error, no request is sent."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Output) -> None:
+        self._folder = Path(folder.into)
+        self._overwrite = folder.overwrite
         self._error: OSError | None = None
 
-    def fail(self, error: OSError) -> None:
+    def output(self, key: str) -> Output:
+        return Output(self._folder / safe_file_name(key), self._overwrite, on_disk_error=self._fail)
+
+    def _fail(self, error: OSError) -> None:
         self._error = self._error or error
 
     def check(self) -> None:

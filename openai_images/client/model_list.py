@@ -8,20 +8,16 @@ Must not: wait for the rate limits of images, or check what a model accepts.
 from __future__ import annotations
 
 import json
-import logging
 
 from openai_images._util.json import has_too_many_values
 from openai_images._version import __version__
 from openai_images.client.attempts import CallContext
-from openai_images.errors import ConfigurationError, DecodeError, ImagesError, annotate
+from openai_images.errors import ConfigurationError, DecodeError, annotate
 from openai_images.http.endpoint import Endpoint
 from openai_images.http.get_requests import Document, get
-from openai_images.http.retry import RetryState, decide
 from openai_images.models.model_info import ModelInfo, read_models
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
 from openai_images.wire.requests import merge_headers
-
-_log = logging.getLogger("openai_images")
 
 _AZURE = (
     "Azure's API does not list the deployments of a resource, only the models that could be deployed; "
@@ -38,20 +34,7 @@ async def list_models(endpoint: Endpoint, context: CallContext) -> tuple[ModelIn
     """Return the models in the server's order, with retries as the policy allows. Raises `ImagesError`."""
     if endpoint.is_azure:
         raise ConfigurationError(_AZURE)
-    timing, state, attempts, started = context.timing, RetryState(), 0, context.timing.monotonic()
-    while True:
-        attempts += 1
-        try:
-            return await _attempt(endpoint, context)
-        except ImagesError as error:
-            annotate(error, {"attempts": attempts, "elapsed": timing.monotonic() - started})
-            delay = decide(error, context.retry, state, timing.random())
-            _log.debug("attempt %d: GET /models, %s", attempts, type(error).__name__)
-            if delay is None:
-                raise
-        waited = delay.seconds if delay.everyone else 0.0
-        state = state.after(delay)._replace(waited=state.waited + waited)
-        await timing.sleep(delay.seconds)
+    return await context.retried(lambda: _attempt(endpoint, context))
 
 
 async def _attempt(endpoint: Endpoint, context: CallContext) -> tuple[ModelInfo, ...]:

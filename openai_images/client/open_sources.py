@@ -157,7 +157,6 @@ def _open_path(path: str) -> tuple[ImageSource, bytes]:
 
 
 def _encode_pillow(image: PillowImage) -> memoryview:
-    """Encode a Pillow image as PNG (lossless)."""
     if image.mode not in _KEPT_MODES:
         image = cast("Any", image).convert(_NEAREST_MODES.get(image.mode, "RGB"))
     buffer = io.BytesIO()
@@ -185,7 +184,6 @@ async def _from_reader(value: Any) -> tuple[SourceOrReference, bytes]:
 
 
 def _append_chunk(gathered: bytearray, chunk: Any) -> None:
-    """Append a chunk. Raises `RequestInvalidError`."""
     if chunk is None:
         raise RequestInvalidError(
             "it has no data yet, like a non-blocking pipe; pass a blocking file, or bytes"

@@ -16,17 +16,12 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 from attrs import evolve
 
 from openai_images._util.json import is_mapping
-from openai_images.client.abstract_call import Call
-from openai_images.client.files import Output
+from openai_images.client.call_factory import CallFactory
 from openai_images.client.settings import ClientSettings, Portable, Settings
 from openai_images.errors import ConfigurationError
 from openai_images.models.options import RetryPolicy, Timeouts
 from openai_images.models.parameters import OPTION_NAMES, CallOptions, shows
-from openai_images.models.requests import GenerateRequest
 from openai_images.validation.validator import Mode
-
-if TYPE_CHECKING:
-    from openai_images.client.remote_images import RemoteImages
 
 _OF_CLIENTS = ("timeout", "headers", "retry", "max_retries", "model", "validate", "split")
 _HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # RFC 9110
@@ -59,30 +54,15 @@ class Adjustable(Portable):
         reject_unknown(options, _OF_CLIENTS, "with_options")
         return self._derive(options)
 
-    def _new_call(
-        self,
-        kind: type[GenerateRequest],
-        prompt: Any,
-        params: Any,
-        output: Output | None,
-        *,
-        stream: bool = False,
-    ) -> Call:
-        client = self._for_call(params)
-        calls = client._calls  # noqa: SLF001  same class
-        return calls.new(calls.request(kind, prompt, params), output, stream=stream)
-
-    def _for_call(self, params: Any) -> Self:
-        """Remove a call's options from its keywords; return a client with these options, if there are any."""
+    def _calls_for(self, params: Any) -> CallFactory:
+        """Remove a call's options from its keywords, and return what makes calls with these options."""
         if OPTION_NAMES.isdisjoint(params):
-            return self
+            return self._calls
         # Removed, so that no stack frame of the call holds the headers.
         options = {name: params.pop(name) for name in OPTION_NAMES & params.keys()}
-        return self if all(value is None for value in options.values()) else self._derive(options)
-
-    def _downloads(self, options: Any) -> RemoteImages:
-        reject_unknown(options, CallOptions.__annotations__, "download")
-        return self._for_call(options)._calls.remote_images()  # noqa: SLF001  same class
+        if all(value is None for value in options.values()):
+            return self._calls
+        return self._derive(options)._calls  # noqa: SLF001  same class
 
     def _derive(self, options: Mapping[str, Any]) -> Self:
         given = {name: value for name, value in options.items() if value is not None}
@@ -117,7 +97,7 @@ class Adjustable(Portable):
     if not TYPE_CHECKING:  # type checkers report unknown attributes themselves
 
         def __getattr__(self, name: str) -> object:
-            from openai_images.models.keyword_hints import unknown_attribute  # noqa: PLC0415
+            from openai_images._util.keyword_hints import unknown_attribute  # noqa: PLC0415
 
             raise AttributeError(unknown_attribute(type(self).__name__, name), name=name, obj=self)
 
@@ -192,7 +172,7 @@ def reject_unknown(names: Collection[str], known: Collection[str], function: str
     unknown = [name for name in names if name not in known]
     if unknown:
         # Imported here: valid settings never load it.
-        from openai_images.models.keyword_hints import unknown_setting  # noqa: PLC0415
+        from openai_images._util.keyword_hints import unknown_setting  # noqa: PLC0415
 
         raise TypeError(unknown_setting(unknown[0], known, function))
 

@@ -141,7 +141,6 @@ def _disk_error(error: OSError) -> ImagesError:
 
 
 def _svg_usage(usages: Sequence[SvgUsage | None]) -> SvgUsage | None:
-    """Add up SVG usages; None if any is missing."""
     counted = [usage for usage in usages if usage is not None]
     if len(counted) < len(usages):
         return None
@@ -158,56 +157,42 @@ class SharedObserver:
     """Merges the observers of sub-calls (`for_sub_call`) into the observer of the split call."""
 
     def __init__(self, observer: CallObserver) -> None:
-        self._observer = observer
-        self._lock = asyncio.Lock()
-        self._maybe_executed: set[int] = set()
+        self.observer = observer
+        self.lock = asyncio.Lock()
+        self.maybe_executed: set[int] = set()
 
     def for_sub_call(self, number: int) -> CallObserver:
         """Return the observer of one sub-call."""
         return _SubCallObserver(self, number)
 
-    def on_wait(self) -> None:
-        """Report the wait of a sub-call unless another one is in flight or done."""
-        if not self._maybe_executed:
-            self._observer.on_wait()
-
-    async def before_send(self, number: int, attempt: int) -> None:
-        """Report that a sub-call is about to be sent."""
-        async with self._lock:
-            if not self._maybe_executed or number in self._maybe_executed:
-                await self._observer.before_send(attempt)
-            self._maybe_executed.add(number)
-
-    async def on_not_executed(self, number: int, error: ImagesError) -> None:
-        """Record that a sub-call was not executed; report it when none was executed."""
-        async with self._lock:
-            self._maybe_executed.discard(number)
-            if not self._maybe_executed:
-                await self._observer.on_not_executed(error)
-
-    def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
-        """Report a retry of a sub-call."""
-        self._observer.on_retry(attempt, error, seconds)
-
 
 class _SubCallObserver(CallObserver):
-    """The observer of one sub-call."""
+    """Reports a sub-call's wait unless another one is in flight or done, and that none was executed."""
 
     def __init__(self, shared: SharedObserver, number: int) -> None:
         self._shared = shared
         self._number = number
 
     def on_wait(self) -> None:
-        self._shared.on_wait()
+        if not self._shared.maybe_executed:
+            self._shared.observer.on_wait()
 
     async def before_send(self, attempt: int) -> None:
-        await self._shared.before_send(self._number, attempt)
+        shared = self._shared
+        async with shared.lock:
+            if not shared.maybe_executed or self._number in shared.maybe_executed:
+                await shared.observer.before_send(attempt)
+            shared.maybe_executed.add(self._number)
 
     async def on_not_executed(self, error: ImagesError) -> None:
-        await self._shared.on_not_executed(self._number, error)
+        shared = self._shared
+        async with shared.lock:
+            shared.maybe_executed.discard(self._number)
+            if not shared.maybe_executed:
+                await shared.observer.on_not_executed(error)
 
     def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
-        self._shared.on_retry(attempt, error, seconds)
+        self._shared.observer.on_retry(attempt, error, seconds)
 
 
 def incomplete_error(

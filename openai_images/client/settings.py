@@ -93,7 +93,6 @@ class Portable:
     _settings: Settings
 
     def _assemble(self) -> None:
-        """Build everything that is not a setting."""
         settings = self._settings
         self._sessions = SessionPool(settings.session, trust_env=settings.trust_env)
         self._context = CallContext(

@@ -16,9 +16,7 @@ from typing import TypeAlias
 
 from attrs import define, evolve
 
-from openai_images.client.abstract_call import Call
-from openai_images.client.attempts import Attempts
-from openai_images.client.call import SingleCall
+from openai_images.client.call import Call, SingleCall
 from openai_images.client.files import OutputFiles
 from openai_images.client.partial_results import SharedObserver, SubCallOutcome, combined_error, merge_results
 from openai_images.client.prepared_request import PreparedRequest, global_index, split_counts
@@ -80,13 +78,13 @@ class SplitCall(Call):
 
     def __init__(self, sub_calls: Sequence[SubCall], files: OutputFiles | None, expected: int) -> None:
         """Run all sub-calls; `files` are prepared first."""
-        super().__init__()
+        super().__init__([sub_call.call.attempts for sub_call in sub_calls])
         self._sub_calls = sub_calls
         self._files = files
         self._expected = expected
         self._tasks: list[asyncio.Task[None]] = []
         self._events: deque[tuple[ImageEvent, asyncio.Future[None]]] = deque()
-        self._wakeup: asyncio.Future[None] | None = None
+        self._changed = asyncio.Event()
         self._running = 0
         self._has_answer = False
         self._crash: BaseException | None = None
@@ -103,20 +101,9 @@ class SplitCall(Call):
         return self._result
 
     @property
-    def all_attempts(self) -> Sequence[Attempts]:
-        """The attempts of each of its requests."""
-        return [sub_call.call.attempts for sub_call in self._sub_calls]
-
-    @property
     def is_open(self) -> bool:
         """Whether requests are in flight, or events are queued."""
         return bool(self._tasks) and not self.is_over
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """The number of partial and of completed images."""
-        partial, completed = zip(*(sub_call.call.counts for sub_call in self._sub_calls), strict=True)
-        return sum(partial), sum(completed)
 
     async def open(self) -> None:
         """Send all requests; return at the first response. Raises the `combined_error` if there is none."""
@@ -171,13 +158,12 @@ class SplitCall(Call):
         return task
 
     async def _run(self, sub_call: SubCall) -> None:
-        """Run one sub-call to its end, with or without an error."""
         call = sub_call.call
         try:
             await call.open()
             self._has_answer = True
             while not call.is_over:
-                _wake(self._wakeup)
+                self._changed.set()
                 was_complete = call.result is not None
                 events = await call.read()
                 # After the last image, read to the end without waiting, to free the slot and the connection.
@@ -206,13 +192,13 @@ class SplitCall(Call):
                 raise
         finally:
             self._running -= 1
-            _wake(self._wakeup)
+            self._changed.set()
 
     def _put(self, event: ImageEvent) -> asyncio.Future[None]:
         """Queue the event; return a future that is done when the event is consumed."""
         delivered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._events.append((event, delivered))
-        _wake(self._wakeup)
+        self._changed.set()
         return delivered
 
     def _abort_all(self, error: BaseException, cause: BaseException | None = None) -> None:
@@ -231,8 +217,8 @@ class SplitCall(Call):
         return self._running > 0 and self._crash is None
 
     async def _wait_for_change(self) -> None:
-        self._wakeup = asyncio.get_running_loop().create_future()
-        await self._wakeup
+        self._changed.clear()
+        await self._changed.wait()
 
     def _finish(self) -> None:
         """Set the error when all sub-calls have ended; raise an unexpected exception."""
@@ -250,8 +236,3 @@ def _mark_retrieved(task: asyncio.Task[None]) -> None:
     """Prevent asyncio from logging the exception, which `read` and `open` raise."""
     if not task.cancelled():
         task.exception()
-
-
-def _wake(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)

@@ -18,7 +18,7 @@ from typing import Self
 
 from openai_images._util.aio import call_in_loop
 from openai_images._util.attrs import safe_repr
-from openai_images.client.abstract_call import Call
+from openai_images.client.call import Call
 from openai_images.models.results import CompletedImage, ImageEvent, ImageResult, PartialImage
 
 _CLOSED = "this stream was closed before its end (aclose, an error or a cancelled step); ask the client for a new one"
@@ -36,6 +36,7 @@ class ImageStream:
         self._call = call
         self._edited = edited
         self._events: deque[ImageEvent] = deque()
+        self._partial = self._completed = 0
         self._iterated = False
         self._closed_early = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -50,6 +51,13 @@ class ImageStream:
     def request_id(self) -> str | None:
         """The server's request id (of the first request, if there are several), or None before its response."""
         return self._call.request_id
+
+    @property
+    def wait_reason(self) -> str | None:
+        """Why it waits for a rate limit, and until when; None if it does not, or only for a few seconds."""
+        if self._call.is_over:
+            return None
+        return next(filter(None, (attempts.wait_reason for attempts in self._call.all_attempts)), None)
 
     @property
     def edited(self) -> bool:
@@ -94,8 +102,7 @@ class ImageStream:
 
     async def finish(self) -> ImageResult:
         """Read to the end, discarding events, and return the result. Raises as iterating does."""
-        await self._guard(self._call.drain)
-        self._events.clear()
+        await self._guard(self._drain)
         self._call.raise_error()
         return self.result
 
@@ -122,7 +129,8 @@ class ImageStream:
     def __repr__(self) -> str:
         call = self._call
         state = "ended" if call.is_over else "open" if call.is_open else "not sent"
-        return "<ImageStream {}, {} partial, {} completed>".format(state, *call.counts)
+        partial = self._partial if call.result is None else 0
+        return f"<ImageStream {state}, {partial} partial, {self._completed} completed>"
 
     async def _guard(self, step: Callable[[], Awaitable[None]]) -> None:
         """Await a step, which `aclose` can interrupt; an exception closes the stream."""
@@ -151,7 +159,16 @@ class ImageStream:
         await self._call.open()
 
     async def _read(self) -> None:
-        self._events.extend(await self._call.read())
+        for event in await self._call.read():
+            self._events.append(event)
+            self._partial += isinstance(event, PartialImage)
+            self._completed += isinstance(event, CompletedImage)
+
+    async def _drain(self) -> None:
+        while not self._call.is_over:
+            self._events.clear()
+            await self._read()
+        self._events.clear()
 
 
 class _ImageEvents:

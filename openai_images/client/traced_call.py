@@ -11,14 +11,15 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from openai_images.client.abstract_call import Call, WrappingCall
+from openai_images.client.call import Call
 from openai_images.client.prepared_request import PreparedRequest
+from openai_images.client.wrapping_calls import WrappingCall
 from openai_images.errors import ImagesError
 from openai_images.models.options import Timing
-from openai_images.models.outcomes import CallObserver, RunObserver
+from openai_images.models.outcomes import CallObserver
 from openai_images.models.results import ImageEvent
 from openai_images.telemetry.attributes import CallFacts
-from openai_images.telemetry.call_trace import CallEnd, CallTrace, RunTrace
+from openai_images.telemetry.call_trace import CallEnd, CallTrace
 
 if TYPE_CHECKING:
     from openai_images.telemetry.instruments import Instruments
@@ -38,11 +39,6 @@ def trace_call(
     )
     trace = CallTrace(instruments, facts, timing.monotonic)
     return TracedCall(new_call(_TracingObserver(trace, observer)), trace)
-
-
-def trace_run(instruments: Instruments, name: str) -> RunObserver:
-    """Return the observer that traces a run of many calls by the method `name`."""
-    return RunTrace(instruments, name)
 
 
 class _TracingObserver(CallObserver):

@@ -2,14 +2,17 @@
 
 Invariants: before the first byte of a request is sent, this process has created its claim, which only one process can
 do; only the process that claimed an attempt writes its record, others add rows under other names; an image is stored
-before its row, under the item's name, and replaces none. Failed operations are retried for a minute.
+before its row, under the item's name, and replaces none. A failed operation is retried for a
+minute, after one warning, then only tried once until one succeeds; lasting errors, such as a full disk, are raised
+immediately.
 Must not: decide what a row contains, or whether an item is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import errno
+import logging
 import os
 import socket
 import time
@@ -19,6 +22,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Final, TypeVar
 
 from attrs import define, evolve, field, frozen
 
@@ -27,21 +31,21 @@ from openai_images._util.filenames import stem_of
 from openai_images._util.filesystem import Disk
 from openai_images.batch.folder.image_files import ImageStore, StoredImages, file_name
 from openai_images.batch.journal.journal import encode_row
-from openai_images.batch.journal.journal_reader import JournalRow, StoredFile, parse_line
-from openai_images.batch.journal.ledger import Ledger
-from openai_images.batch.run.item_store import ItemTakenError
-from openai_images.cluster.retrier import Retrier
+from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
+from openai_images.batch.run.run_state import ItemTakenError
+from openai_images.cluster.records import IMAGES, add_row, attempt_name, claim_name, read_settled, record_name
 from openai_images.cluster.storage import FolderStorage, Storage
-from openai_images.cluster.storage_names import (
-    IMAGES,
-    RECORDS,
-    added_name,
-    attempt_name,
-    claim_name,
-    parse_record,
-    record_name,
-)
 from openai_images.models.image import Image
+
+_PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds; a minute in total."""
+
+_LASTING: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
+)
+
+_T = TypeVar("_T")
+_log = logging.getLogger("openai_images")
 
 _THREADS = 16
 """The most concurrent writes of claims and records: each waits for a disk or a network."""
@@ -171,65 +175,6 @@ def _taken_error(row: JournalRow) -> ItemTakenError:
     return ItemTakenError(f"another worker has claimed {row['key'][:60]!r}; nothing was sent by this one")
 
 
-def add_row(storage: Storage, id_: str, attempt: int, row: JournalRow) -> None:
-    """Store a row about an attempt that this process has not claimed; no rows are replaced. Raises OSError."""
-    data = encode_row(row)
-    for number in count(1):
-        if storage.create(added_name(id_, attempt, number), data):
-            return
-
-
-def read_lines(storage: Storage, name: str, added: int | None = None) -> list[bytes]:
-    """Return the lines of a claim, or of a record and its `added` rows (None: look for them). Raises OSError.
-
-    Lines with the state "done" come last: no row of another process overrides them.
-    """
-    lines: list[bytes] = []
-    with suppress(FileNotFoundError):
-        lines += row_lines(storage.read(name))
-    attempt = parse_record(name) if name.startswith(RECORDS) else None
-    if attempt is not None:
-        with suppress(FileNotFoundError):
-            for number in count(1) if added is None else range(1, added + 1):
-                lines += row_lines(storage.read(added_name(attempt.id, attempt.number, number)))
-    return sorted(lines, key=_is_done) if added != 0 else lines
-
-
-def read_rows(storage: Storage, name: str) -> list[JournalRow]:
-    """Return the rows of a claim, or of a record with its added rows. Raises FileNotFoundError if there are none."""
-    lines = read_lines(storage, name)
-    if not lines:
-        raise FileNotFoundError(name)
-    return [json.loads(line) for line in lines]
-
-
-def read_settled(storage: Storage, id_: str, attempt: int, *, fetches: bool) -> list[JournalRow]:
-    """Return the rows of an attempt whose images exist, so that nothing must be sent; otherwise none. Raises OSError.
-
-    The images are stored, or remote; with `fetches`, remote images do not count: the caller knows of them.
-    """
-    if not attempt:
-        return []
-    rows = [json.loads(line) for line in read_lines(storage, record_name(id_, attempt))]
-    ledger = Ledger()
-    for row in rows:
-        ledger.add({**row, "key": ""})
-    record = ledger.get("")
-    is_stored = record.state == "done" and all(
-        file.is_outside or storage.exists(file.name) for file in record.files
-    )
-    return rows if is_stored or (record.state == "away" and not fetches) else []
-
-
-def row_lines(data: bytes) -> list[bytes]:
-    """Return the lines of a claim, a record or a journal that contain exactly one row."""
-    return [line for line in data.splitlines(keepends=True) if len(parse_line(line).rows) == 1]
-
-
-def _is_done(line: bytes) -> bool:
-    return bool(json.loads(line)["state"] == "done")
-
-
 def _encode(rows: Sequence[JournalRow]) -> bytes:
     return b"".join(map(encode_row, rows))
 
@@ -269,3 +214,41 @@ class StorageImages(ImageStore):
 def stored_file(name: str, image: Image) -> StoredFile:
     """Return an image's fields in a row."""
     return StoredFile(name, image.nbytes, image.sha256, 0, image.width, image.height, image.media_type)
+
+
+@define
+class Retrier:
+    """Runs calls to a storage; `place` is its name in messages; `sleep` (seconds) blocks."""
+
+    place: str
+    sleep: Callable[[float], None]
+    _has_explained: bool = False
+    _is_down: bool = False
+
+    def run(self, call: Callable[[], _T]) -> _T:
+        """Return the call's result. Raises the OSError of the last attempt."""
+        for seconds in (*(() if self._is_down else _PAUSES), None):
+            try:
+                answer = call()
+            except OSError as error:
+                if seconds is None or _lasts(error):
+                    self._is_down = True
+                    raise
+                self._explain(error)
+                self.sleep(seconds)
+            else:
+                self._is_down = False
+                return answer
+        raise AssertionError
+
+    def _explain(self, error: OSError) -> None:
+        if not self._has_explained:
+            self._has_explained = True
+            _log.warning(
+                "%s cannot be used (%s): retrying for up to %d s each time (logged once)",
+                *(self.place, error.strerror or type(error).__name__, sum(_PAUSES)),
+            )
+
+
+def _lasts(error: OSError) -> bool:
+    return error.errno in _LASTING or isinstance(error, FileNotFoundError | PermissionError)

@@ -25,11 +25,9 @@ from openai_images.batch.journal.journal_reader import JournalRow
 from openai_images.batch.journal.ledger import Ledger
 from openai_images.batch.sheet.contact_sheet import write_page
 from openai_images.batch.sheet.image_records import write_records
-from openai_images.cluster.claim_store import row_lines
-from openai_images.cluster.inputs import read_input, read_runs
+from openai_images.cluster.records import CLAIMS, read_input, read_runs, row_lines
 from openai_images.cluster.status import Images, Listing, RowLine, list_storage, make_ledger, read_attempts
 from openai_images.cluster.storage import FolderStorage, Storage, open_storage
-from openai_images.cluster.storage_names import CLAIMS
 from openai_images.errors import BatchFolderError
 
 _JOURNAL: Final = "journal.jsonl"

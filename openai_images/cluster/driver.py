@@ -24,14 +24,14 @@ from openai_images.batch.journal.journal_reader import JournalContents, JournalR
 from openai_images.batch.journal.ledger import Ledger
 from openai_images.batch.run.caller import Caller
 from openai_images.batch.run.run_state import WorkItem
-from openai_images.cluster.claim_store import Claimant, ClaimStore, read_rows
+from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.compaction import read_batch_status
 from openai_images.cluster.engine import Dispatcher, Engine
 from openai_images.cluster.job import Job, Row
+from openai_images.cluster.records import IMAGES, read_rows, record_name
 from openai_images.cluster.shared_batch import SharedBatch, SharedInput, open_shared
 from openai_images.cluster.status import Attempt, Images, Listing, list_storage, read_attempts
 from openai_images.cluster.storage import open_storage
-from openai_images.cluster.storage_names import IMAGES, record_name
 from openai_images.errors import ImagesError
 from openai_images.models.image import Image
 from openai_images.models.media import SUFFIXES
@@ -140,10 +140,6 @@ class ClusterBatch(SharedBatch):
         except OSError as error:
             _log.warning("the storage could not be read at the end of the run: %s", error)
 
-    def wait_reason(self) -> str | None:
-        """Return why items wait, if they do."""
-        return self.engine.wait_reason()
-
     def shown(self, progress: Progress) -> Progress:
         """Return the progress with the probable number in flight: at most the capacity of the cluster."""
         excess = max(0, progress.in_flight - self.engine.processes * self.engine.in_flight)
@@ -151,7 +147,7 @@ class ClusterBatch(SharedBatch):
             progress,
             in_flight=progress.in_flight - excess,
             waiting=progress.waiting + excess,
-            wait_reason=self.wait_reason(),
+            wait_reason=self.engine.wait_reason(),
         )
 
     async def _wait_for_record(self, row: Row) -> Row:

@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
 
-from openai_images._util.redis_url import display_redis_url
 from openai_images.batch.items.models import BatchOptions
 from openai_images.batch.journal.journal import error_fields
 from openai_images.batch.journal.journal_reader import JournalRow
@@ -27,7 +26,7 @@ from openai_images.client.client import ImagesClient
 from openai_images.client.endpoint_source import EndpointArguments
 from openai_images.errors import ConfigurationError
 from openai_images.http.endpoint import credentials
-from openai_images.models.options import Limits, RetryPolicy, Timeouts
+from openai_images.models.options import Limits, RetryPolicy, Timeouts, display_redis_url
 from openai_images.validation.validator import Mode
 
 _RATES = ("images_per_minute", "requests_per_minute", "tokens_per_minute")

@@ -25,11 +25,19 @@ from openai_images.batch.journal.ledger import Ledger
 from openai_images.batch.run.caller import Caller
 from openai_images.batch.run.run_state import WorkItem
 from openai_images.cluster.claim_store import Claimant, ClaimStore
-from openai_images.cluster.inputs import write_input
 from openai_images.cluster.job import ItemSpec, new_run_id
+from openai_images.cluster.records import (
+    CLAIMS,
+    INPUTS,
+    RECORDS,
+    RUNS,
+    item_id,
+    item_ids,
+    item_stem,
+    write_input,
+)
 from openai_images.cluster.status import Images, Listing, list_storage, make_ledger, read_attempts
 from openai_images.cluster.storage import FolderStorage, Storage, open_storage
-from openai_images.cluster.storage_names import CLAIMS, INPUTS, RECORDS, RUNS, item_id, item_ids, item_stem
 from openai_images.errors import BatchFolderError, ConfigurationError
 from openai_images.models.results import ImageResult
 

@@ -29,17 +29,19 @@ from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.journal.journal import dated_row, done_row, encode_row
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile, parse_line
 from openai_images.batch.journal.ledger import ItemRecord, Ledger
-from openai_images.cluster.claim_store import StorageImages, add_row, read_lines, stored_file
-from openai_images.cluster.storage import FolderStorage, Storage
-from openai_images.cluster.storage_names import (
+from openai_images.cluster.claim_store import StorageImages, stored_file
+from openai_images.cluster.records import (
     CLAIMS,
     IMAGES,
     RECORDS,
+    add_row,
     attempt_name,
     claim_name,
     parse_record,
+    read_lines,
     record_name,
 )
+from openai_images.cluster.storage import FolderStorage, Storage
 from openai_images.errors import DecodeError
 from openai_images.models.completeness import flaw_of
 from openai_images.models.image import Image

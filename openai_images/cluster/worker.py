@@ -24,12 +24,11 @@ from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
 from openai_images.batch.journal.ledger import Ledger
 from openai_images.batch.run.caller import Caller
 from openai_images.batch.run.item_runner import ItemRunner
-from openai_images.batch.run.item_store import ItemTakenError
-from openai_images.batch.run.run_state import RunSettings, RunState
+from openai_images.batch.run.run_state import ItemTakenError, RunState
 from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.item_tasks import ItemTasks
 from openai_images.cluster.job import ItemSpec, Job, Row, make_row
-from openai_images.cluster.later_claims import find_taken
+from openai_images.cluster.records import find_taken
 from openai_images.cluster.storage import Storage, open_storage
 from openai_images.errors import ImagesError
 from openai_images.models.outcomes import CallObserver
@@ -128,16 +127,8 @@ class Worker:
         self._storage = storage
         self._run_id = job.run
         self._store = ClaimStore(storage, Claimant(job.run), Disk(), keeps_rows=True)
-        settings = RunSettings(
-            caller=caller,
-            items=(),
-            opened=WorkerBatch(self._store),
-            options=job.options,
-            progress=None,
-            disk=Disk(),
-            start_time=caller.timing.monotonic(),
-        )
-        self._run_state = RunState(settings, stop=self._halt)
+        self._run_state = RunState(caller, WorkerBatch(self._store), job.options, Disk())
+        self._run_state.on_stop = self._halt
         self._slots = asyncio.Semaphore(job.in_flight or caller.concurrency)
         self.tasks = ItemTasks(self._run)
         self._is_stopped = job.run in _stopped_runs

@@ -158,7 +158,6 @@ class ImageDownloader:
                 ) from None
 
     async def _follow_redirects(self, url: ImageURL) -> aiohttp.ClientResponse:
-        """Return the response after all redirects."""
         headers = await self._headers(url)
         for _ in range(_MAX_REDIRECTS + 1):
             response = await self._get(url, headers)

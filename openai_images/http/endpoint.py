@@ -165,7 +165,7 @@ def parse_base_url(url: str) -> str:
 
 def _suggestion(url: str) -> str:
     """Return the advice for an address without a scheme: the complete address that was probably meant."""
-    if "://" in url or any(mark in url for mark in "?#@"):
+    if "://" in url or url in ("http:", "https:") or any(mark in url for mark in "?#@"):
         return ""
     host = url.lstrip("/").partition("/")[0]
     is_own = ":" in host or "." not in host or host.replace(".", "").isdigit()

@@ -33,6 +33,7 @@ MAX_BYTES: Final = 4 * 1024 * 1024
 
 _ERROR_BODY_BYTES = 128 * 1024
 _PARTIAL = 206
+_NOTHING_CAME = "nothing of the file came for"
 
 
 class Document(NamedTuple):
@@ -48,30 +49,19 @@ async def get(url: str, headers: Mapping[str, str], transport: Transport, timeou
 
     Raises `ConfigurationError`, `APIConnectionError`, `APITimeoutError` and `ResponseTooLargeError`.
     """
-    session = await transport.sessions.get()
-    proxy = transport.proxy or transport.sessions.proxy_for(url)
     deadline = asyncio.timeout(timeouts.total)
     response: aiohttp.ClientResponse | None = None
     try:
         async with deadline:
-            response = await session.get(
-                url,
-                headers=headers,
-                allow_redirects=False,
-                ssl=transport.ssl,
-                proxy=proxy,
-                timeout=connect_timeout(timeouts.connect),
-                raise_for_status=False,  # True in the caller's session would hide the error body
-            )
-            transport.sessions.track(response)
+            response = await _send(url, headers, transport, timeouts)
             return Document(response.status, response.headers, await _read(response))
     except FAILURES as error:
         with Translation():
             if deadline.expired():
-                raise _total_timeout(timeouts) from None
+                raise _timed_out("the response was not complete within", "total", timeouts.total) from None
             if response is None:
                 raise not_sent(error, timeouts) from cause(error)
-            raise _broken(error) from cause(error)
+            raise _broken("response", error) from cause(error)
     finally:
         if response is not None:
             response.close()
@@ -90,14 +80,31 @@ async def _read(response: aiohttp.ClientResponse) -> bytearray:
     return document
 
 
-def _total_timeout(timeouts: Timeouts) -> ImagesError:
-    seconds = timeouts.total or 0.0
-    msg = f"the response was not complete within {seconds:g} s (Timeouts(total=…)); nothing is billed for it"
-    return annotate(APITimeoutError(msg, timer="total", seconds=seconds), {"safe_to_resend": True})
+async def _send(
+    url: str, headers: Mapping[str, str], transport: Transport, timeouts: Timeouts
+) -> aiohttp.ClientResponse:
+    session = await transport.sessions.get()
+    response = await session.get(
+        url,
+        headers=headers,
+        allow_redirects=False,
+        ssl=transport.ssl,
+        proxy=transport.proxy or transport.sessions.proxy_for(url),
+        timeout=connect_timeout(timeouts.connect),
+        raise_for_status=False,  # True in the caller's session would hide the error body
+    )
+    transport.sessions.track(response)
+    return response
 
 
-def _broken(error: Exception) -> ImagesError:
-    msg = f"the connection broke in the middle of the response ({describe(error)}); nothing is billed for it"
+def _timed_out(event: str, timer: str, seconds: float | None) -> ImagesError:
+    msg = f"{event} {seconds or 0:g} s (Timeouts({timer}=…)); nothing is billed for it"
+    error = APITimeoutError(msg, timer=timer, seconds=seconds or 0.0)
+    return annotate(error, {"safe_to_resend": True})
+
+
+def _broken(what: str, error: Exception) -> ImagesError:
+    msg = f"the connection broke in the middle of the {what} ({describe(error)}); nothing is billed for it"
     return annotate(APIConnectionError(msg), {"safe_to_resend": True})
 
 
@@ -124,9 +131,8 @@ class FileDownload:
         except FAILURES as error:
             with Translation():
                 if self._wait.expired:
-                    raise _idle_timeout(self._silence) from None
-                msg = f"the connection broke in the middle of the file ({describe(error)}); nothing is billed for it"
-                raise annotate(APIConnectionError(msg), {"safe_to_resend": True}) from cause(error)
+                    raise _timed_out(_NOTHING_CAME, "idle", self._silence) from None
+                raise _broken("file", error) from cause(error)
 
     async def read_error(self) -> bytes:
         """Return the part of an error response's body that arrives."""
@@ -148,32 +154,17 @@ async def open_file(
     url: str, headers: Mapping[str, str], transport: Transport, timeouts: Timeouts, start: int = 0
 ) -> FileDownload:
     """Request a file from byte `start` on; the server may send the whole file. Raises `ImagesError`."""
-    session = await transport.sessions.get()
-    proxy = transport.proxy or transport.sessions.proxy_for(url)
+    headers = {**headers, "Range": f"bytes={start}-"} if start else headers
     silence = timeouts.first_byte or timeouts.idle or SILENCE
     wait = WaitTimer()
     try:
         with wait.within(silence + (timeouts.connect or 0.0)):
-            response = await session.get(
-                url,
-                headers={**headers, "Range": f"bytes={start}-"} if start else headers,
-                allow_redirects=False,
-                ssl=transport.ssl,
-                proxy=proxy,
-                timeout=connect_timeout(timeouts.connect),
-                raise_for_status=False,  # True in the caller's session would hide the error body
-            )
+            response = await _send(url, headers, transport, timeouts)
     except FAILURES as error:
         with Translation():
             if wait.expired:
-                raise _idle_timeout(silence) from None
+                raise _timed_out(_NOTHING_CAME, "idle", silence) from None
             raise not_sent(error, timeouts) from cause(error)
     finally:
         wait.cancel()
-    transport.sessions.track(response)
     return FileDownload(response, silence)
-
-
-def _idle_timeout(seconds: float) -> ImagesError:
-    msg = f"nothing of the file came for {seconds:g} s (Timeouts(idle=…)); nothing is billed for it"
-    return annotate(APITimeoutError(msg, timer="idle", seconds=seconds), {"safe_to_resend": True})

@@ -216,7 +216,6 @@ class UploadBody(Payload):
 
 
 def _read_piece(piece: Piece) -> bytes:
-    """Return the bytes of a piece as they are sent."""
     if isinstance(piece, bytes):
         return piece
     source = piece.source if isinstance(piece, Base64Source) else piece

@@ -54,10 +54,9 @@ class RunOptions:
 
     At most `concurrency` requests and unread outcomes are held; with `ordered`, outcomes are in the order of the
     requests. `total` is the number of requests, if it is known. `progress` is called after each change, `cost` for each
-    result; `wait_reason` returns why nothing is sent and until when; `on_stop` is called when the run stops. `defaults`
-    are parameters of requests that do not set them. Outcomes show the beginning of their prompt if `show_prompts`.
-    `max_identical_failures` without a success between them end the run (None: never; see `FailureStreak`). Raises
-    `ConfigurationError`.
+    result; `wait_reason` returns why nothing is sent and until when. `defaults` are parameters of requests that do not
+    set them. Outcomes show the beginning of their prompt if `show_prompts`. `max_identical_failures` without a success
+    between them end the run (None: never; see `FailureStreak`). Raises `ConfigurationError`.
     """
 
     concurrency: int = field(validator=_count)
@@ -67,7 +66,6 @@ class RunOptions:
     cost: Callable[[GenerateRequest, ImageResult], Decimal | None] | None = None
     timing: Timing = Timing()  # noqa: RUF009  frozen
     wait_reason: Callable[[], str | None] = lambda: None
-    on_stop: Callable[[], object] = lambda: None
     defaults: Mapping[str, Any] = field(factory=dict[str, Any], repr=False)
     show_prompts: bool = True
     max_identical_failures: int | None = field(default=DEFAULT_IDENTICAL_FAILURES, validator=_count_or_none)
@@ -122,7 +120,7 @@ def _parse_request(value: object, defaults: Mapping[str, Any]) -> GenerateReques
     unknown = [name for name in own if name not in known]
     if unknown:
         # Imported here: valid requests never load it.
-        from openai_images.models.keyword_hints import unknown_keyword  # noqa: PLC0415
+        from openai_images._util.keyword_hints import unknown_keyword  # noqa: PLC0415
 
         raise RequestInvalidError(unknown_keyword(unknown[0], (*known, "key")))
     if own.get("prompt") is None:
@@ -131,7 +129,6 @@ def _parse_request(value: object, defaults: Mapping[str, Any]) -> GenerateReques
 
 
 def _request_class(own: Mapping[str, Any]) -> type[GenerateRequest]:
-    """Return `EditRequest` if there is an input image."""
     if own.get("image") is None:
         return GenerateRequest
     # Imported here: generations start faster without it.

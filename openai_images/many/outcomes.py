@@ -161,7 +161,6 @@ class Outcomes:
             self._run.start()
 
     async def _next(self) -> Outcome | None:
-        """Return the next outcome; None at the end."""
         while not self._closed_early:
             if (outcome := self._run.take()) is not None:
                 return outcome

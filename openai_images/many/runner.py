@@ -45,8 +45,8 @@ class Runner:
         self._failure: BaseException | None = None
         self._exit: BaseException | None = None
         self._tasks: dict[int, asyncio.Task[Any]] = {}
-        self._capacity_freed: asyncio.Future[None] | None = None
-        self._outcome_ready: asyncio.Future[None] | None = None
+        self._capacity_freed = asyncio.Event()
+        self._outcome_ready = asyncio.Event()
         self.is_cancelled = False
         self._is_done = False
 
@@ -70,14 +70,14 @@ class Runner:
     def take(self) -> Outcome | None:
         """Return the next outcome, or None; the previous one no longer counts as held."""
         outcome = self.scheduler.take()
-        _wake(self._capacity_freed)
+        self._capacity_freed.set()
         return outcome
 
     async def wait(self) -> None:
         """Wait until an outcome is ready, or the run is over."""
         while not self.scheduler.has_ready and not self.is_over:
-            self._outcome_ready = asyncio.get_running_loop().create_future()
-            await self._outcome_ready
+            self._outcome_ready.clear()
+            await self._outcome_ready.wait()
 
     def pop_error(self) -> BaseException | None:
         """Return the error of the whole run, once."""
@@ -89,8 +89,7 @@ class Runner:
         for ticket in self.scheduler.stop():
             self._tasks[ticket].cancel()
         self._requests.interrupt()
-        _wake(self._capacity_freed)
-        self._options.on_stop()
+        self._capacity_freed.set()
 
     def end(self, error: Exception) -> None:
         """Stop because of this error, which is raised at the end."""
@@ -142,8 +141,8 @@ class Runner:
         while not self.scheduler.can_start or self.doubt.is_open:
             if self.scheduler.is_closed:
                 return False
-            self._capacity_freed = asyncio.get_running_loop().create_future()
-            await self._capacity_freed
+            self._capacity_freed.clear()
+            await self._capacity_freed.wait()
         return True
 
     async def _start_next(self) -> tuple[int, RequestItem] | None:
@@ -164,12 +163,13 @@ class Runner:
         return ticket, item
 
     async def _run_call(self, ticket: int, item: RequestItem) -> None:
-        """Run one call, and record its outcome or drop it."""
         try:
             result = await self._call(ticket, item)
         except (ImagesError, OSError) as error:
             # Free the buffers in the stack frames: a caller may keep ten thousand failures.
             traceback.clear_frames(error.__traceback__)
+            if not isinstance(error, ImagesError):
+                error.__dict__["maybe_billed"] = self.scheduler.may_be_billed(ticket)
             self.doubt.streak.record_failure(error)
             paid = error.result if isinstance(error, PartialResultError) else None
             cost = None if paid is None else self._cost(item.request, paid)
@@ -236,8 +236,8 @@ class Runner:
 
     def _after_end(self) -> None:
         self.doubt.judge()
-        for waiter in (self._outcome_ready, self._capacity_freed):
-            _wake(waiter)
+        self._outcome_ready.set()
+        self._capacity_freed.set()
         self.changed()
 
     def _fail(self, error: BaseException) -> None:
@@ -256,7 +256,7 @@ class Runner:
             self._fail(error)
         self.scheduler.end(self._now())
         self._is_done = True
-        _wake(self._outcome_ready)
+        self._outcome_ready.set()
         if self._options.observer is not None:
             cancelled = asyncio.CancelledError() if task.cancelled() else None
             self._options.observer.end(self.progress(), self._failure or cancelled)
@@ -293,8 +293,3 @@ class _RunObserver(CallObserver):
         self._run.changed()
         if not self._run.scheduler.can_send(self._ticket):
             raise _StoppedBeforeSendError
-
-
-def _wake(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)

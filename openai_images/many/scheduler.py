@@ -104,7 +104,11 @@ class Scheduler:
 
     def can_send(self, ticket: int) -> bool:
         """Return whether the call may send: after a stop only if it may have been billed already."""
-        return not self._stopped or ticket in self._sent
+        return not self._stopped or self.may_be_billed(ticket)
+
+    def may_be_billed(self, ticket: int) -> bool:
+        """Return whether its request is in flight, or may have been executed."""
+        return ticket in self._sent
 
     def resume(self, ticket: int) -> None:
         """Record that the call no longer waits."""
@@ -193,7 +197,6 @@ class Scheduler:
         self._sent.discard(ticket)
 
     def _advance(self) -> None:
-        """Move outcomes whose turn it is to the ready ones."""
         while self._queue and self._queue[0] not in self._open:
             outcome = self._out_of_order.pop(self._queue.popleft(), None)
             if outcome is not None:
@@ -276,7 +279,6 @@ class ProgressMeter:
         return now if self._ended_at is None else self._ended_at
 
     def _speed(self, now: float) -> tuple[float, float]:
-        """Return requests and images per second."""
         elapsed = self.elapsed(now)
         if not elapsed:
             return 0.0, 0.0

@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from openai_images._util.atomic_file import open_part, publish
-from openai_images._util.attrs import safe_repr
+from openai_images._util.attrs import Hinted, safe_repr
 from openai_images.errors import ConfigurationError, DownloadError
 from openai_images.models import media
-from openai_images.models.hinted import Hinted
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage

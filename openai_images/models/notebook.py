@@ -39,69 +39,40 @@ _MAX_NAMES = 5
 _SECONDS = ("elapsed", "eta")
 
 
-class ShownImage(Protocol):
+class _ShownImage(Protocol):
     """The part of `Image` that is shown."""
 
     @property
-    def data(self) -> bytes:
-        """The bytes. Raises OSError if the file is missing."""
-        ...
-
+    def data(self) -> bytes: ...
     @property
-    def nbytes(self) -> int:
-        """The number of bytes; 0 for a remote image."""
-        ...
-
+    def nbytes(self) -> int: ...
     @property
-    def media_type(self) -> str:
-        """The format of the bytes."""
-        ...
-
+    def media_type(self) -> str: ...
     @property
-    def width(self) -> int | None:
-        """The width in pixels."""
-
+    def width(self) -> int | None: ...
     @property
-    def height(self) -> int | None:
-        """The height in pixels."""
-
-    def open(self) -> Any:
-        """Return it as a Pillow image, if Pillow is installed. Raises `ConfigurationError` and OSError."""
-        ...
+    def height(self) -> int | None: ...
+    def open(self) -> Any: ...
 
 
-class ShownResult(Protocol):
+class _ShownResult(Protocol):
     """The part of `ImageResult` that is shown."""
 
     @property
-    def images(self) -> Sequence[ShownImage]:
-        """The images."""
-        ...
-
+    def images(self) -> Sequence[_ShownImage]: ...
     @property
-    def model(self) -> str | None:
-        """The requested model."""
-
+    def model(self) -> str | None: ...
     @property
-    def size(self) -> str | None:
-        """The size that the server named."""
-
+    def size(self) -> str | None: ...
     @property
-    def quality(self) -> str | None:
-        """The quality that the server named."""
-
+    def quality(self) -> str | None: ...
     @property
-    def elapsed(self) -> float:
-        """Seconds, waits included."""
-        ...
-
-    def cost(self) -> Decimal | None:
-        """Return the cost in US dollars, if it is known."""
-        ...
+    def elapsed(self) -> float: ...
+    def cost(self) -> Decimal | None: ...
 
 
 def mime_bundle(
-    images: Sequence[ShownImage], text: str, include: Container[str] | None, exclude: Container[str] | None
+    images: Sequence[_ShownImage], text: str, include: Container[str] | None, exclude: Container[str] | None
 ) -> MimeBundle:
     """Return images for a notebook, with `text` as plain text; `include` and `exclude` are media types.
 
@@ -124,7 +95,7 @@ def mime_bundle(
     return selected, {mime: size for mime in selected if is_known and mime.startswith("image/")}
 
 
-def gallery(images: Sequence[ShownImage]) -> str:
+def gallery(images: Sequence[_ShownImage]) -> str:
     """Return images side by side in HTML, large ones as thumbnails."""
     figures = [_figure(image, *_embedded(image), _AMONG_OTHERS) for image in images[:MAX_EMBEDDED_IMAGES]]
     rest = len(images) - len(figures)
@@ -132,7 +103,7 @@ def gallery(images: Sequence[ShownImage]) -> str:
     return f'<div style="{_ROW}">{"".join(figures)}{more}</div>'
 
 
-def result_card(key: str, prompt: str, result: ShownResult) -> str:
+def result_card(key: str, prompt: str, result: _ShownResult) -> str:
     """Return an outcome's images in HTML, with its key, the beginning of its prompt, its cost and time."""
     cost = result.cost()
     known = (result.model, result.size, result.quality, None if cost is None else f"${cost:.4f}")
@@ -144,7 +115,7 @@ def error_card(key: str, prompt: str, error: Exception) -> str:
     """Return an outcome's error in HTML, with its key, the beginning of its prompt and the images it has."""
     maybe_billed = " (may have been billed)" if getattr(error, "maybe_billed", False) else ""
     name = f'<span style="color:#d33">{type(error).__name__}</span>{maybe_billed}'
-    images: Sequence[ShownImage] = getattr(error, "images", ())
+    images: Sequence[_ShownImage] = getattr(error, "images", ())
     return _card(key, prompt, f"{name}: {escape(str(error))}{gallery(images) if images else ''}")
 
 
@@ -177,11 +148,11 @@ def _cell(value: Any) -> str:
     return escape(str(value))
 
 
-def _is_known(image: ShownImage) -> bool:
+def _is_known(image: _ShownImage) -> bool:
     return image.media_type in (*_UNCHANGED, *_HTML_TYPES) and image.nbytes > 0
 
 
-def _read(image: ShownImage) -> bytes | None:
+def _read(image: _ShownImage) -> bytes | None:
     """Return the bytes of an image of a known format; None if they are not available."""
     try:
         return image.data if _is_known(image) else None
@@ -189,7 +160,7 @@ def _read(image: ShownImage) -> bytes | None:
         return None
 
 
-def _embedded(image: ShownImage) -> tuple[str, bytes | None]:
+def _embedded(image: _ShownImage) -> tuple[str, bytes | None]:
     """Return media type and bytes to embed for one image of a list; None if it is shown as its `repr`."""
     if image.nbytes <= MAX_EMBEDDED_BYTES:
         return image.media_type, _read(image)
@@ -202,7 +173,7 @@ def _embedded(image: ShownImage) -> tuple[str, bytes | None]:
     return "image/webp", small.getvalue()
 
 
-def _single(image: ShownImage, data: bytes) -> dict[str, str]:
+def _single(image: _ShownImage, data: bytes) -> dict[str, str]:
     """Return one image by its media type."""
     if image.media_type in _UNCHANGED:
         return {image.media_type: _base64(data)}
@@ -216,7 +187,7 @@ def _base64(data: bytes) -> str:
     return b64encode(data).decode("ascii")
 
 
-def _figure(image: ShownImage, media_type: str, data: bytes | None, max_width: str) -> str:
+def _figure(image: _ShownImage, media_type: str, data: bytes | None, max_width: str) -> str:
     """Return one image in HTML, at most `max_width` wide."""
     if data is None:
         return f"<pre>{escape(repr(image))}</pre>"

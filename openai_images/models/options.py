@@ -13,11 +13,11 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from attrs import Attribute, evolve, field, frozen
 
 from openai_images._util.attrs import is_count, is_number, keyword_hints, must_be
-from openai_images._util.redis_url import REDIS_URL, display_redis_url, is_redis_url
 from openai_images.errors import ConfigurationError
 
 _seconds = must_be(
@@ -40,10 +40,41 @@ _name = must_be(
     "a text of 1 to 200 characters", lambda value: isinstance(value, str) and 0 < len(value) <= 200
 )
 
+_FORMS = "redis://host:6379/0, rediss://host:6379/0 (TLS) or unix:///path/to/socket"
+
+_REDIS_URL = (
+    f"a URL such as {_FORMS}; a password goes before the host, percent-encoded: redis://:password@host"
+)
+
 
 def _check_shared(_limits: Limits, _: Attribute[Any], url: Any) -> None:
-    if url is not None and not is_redis_url(url):  # not shown: it may contain a password
-        raise ConfigurationError(f"Limits(shared={display_redis_url(url)}): must be {REDIS_URL}")
+    if url is not None and not _is_redis_url(url):  # not shown: it may contain a password
+        raise ConfigurationError(f"Limits(shared={display_redis_url(url)}): must be {_REDIS_URL}")
+
+
+def _is_redis_url(url: Any) -> bool:
+    """Whether this is the URL of a server: a host and port, or the path of a socket."""
+    if not isinstance(url, str):
+        return False
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0  # `port` raises ValueError
+    except ValueError:
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    database = parts.path.strip("/")
+    return parts.scheme in {"redis", "rediss"} and has_host and (not database or database.isdecimal())
+
+
+def display_redis_url(url: Any) -> str:
+    """Return the URL without user, password and query, which may contain one; for other values their type or length."""
+    if not isinstance(url, str):
+        return f"<{type(url).__name__}>"
+    if not _is_redis_url(url):
+        return f"<{len(url)} characters>"
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _show_shared(url: Any) -> str:

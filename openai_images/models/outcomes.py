@@ -79,6 +79,11 @@ class Failed(_OutcomeRepr):
     show_prompt: bool = field(default=True, kw_only=True, eq=False, repr=False)
     """Whether its `repr` shows the beginning of the prompt."""
 
+    @property
+    def maybe_billed(self) -> bool:
+        """Whether the request may have cost money although it failed; also for an OSError."""
+        return bool(getattr(self.error, "maybe_billed", False))
+
     def _repr_html_(self) -> str:
         from openai_images.models.notebook import error_card  # noqa: PLC0415  only notebooks need it
 

@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import (
     Any,
     ClassVar,
+    Final,
     Literal,
     Protocol,
     Self,
@@ -46,6 +47,12 @@ Background: TypeAlias = Literal["auto", "opaque", "transparent"] | str
 OutputFormat: TypeAlias = Literal["png", "jpeg", "webp", "gif", "svg"] | str
 Moderation: TypeAlias = Literal["auto", "low"] | str
 Complexity: TypeAlias = Literal["low", "medium", "high"] | str
+
+
+_NO_IMAGE: Final = (
+    "edit() and stream_edit() need the image to edit: pass image=…, such as a path, bytes, a binary file, or a list "
+    "of them"
+)
 
 
 class GenerateParams(TypedDict, total=False):
@@ -124,7 +131,7 @@ class GenerateRequest:
         known: frozenset[str] = _names_of(kind)
         if not params.keys() <= known:
             # Imported here: valid requests never load it.
-            from openai_images.models.keyword_hints import VERB_KEYWORDS, unknown_keyword  # noqa: PLC0415
+            from openai_images._util.keyword_hints import VERB_KEYWORDS, unknown_keyword  # noqa: PLC0415
 
             raise TypeError(unknown_keyword(min(params.keys() - known), (*known, *VERB_KEYWORDS)))
         if isinstance(prompt, cls) and prompt.path == cls.path:
@@ -133,6 +140,8 @@ class GenerateRequest:
             raise TypeError(
                 f"this method takes a prompt or its own {cls.__name__}, not {type(prompt).__name__}"
             )
+        if "image" in known and "image" not in params:
+            raise TypeError(_NO_IMAGE)
         return cls(prompt, **params)
 
 

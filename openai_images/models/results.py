@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from openai_images._util.attrs import repr_keys, short_repr
-from openai_images.models.hinted import Hinted
+from openai_images._util.attrs import Hinted, repr_keys, short_repr
 from openai_images.models.image import Image
 from openai_images.models.usage import SvgUsage, Usage, sum_usages
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 from attrs import AttrsInstance, field, fields_dict, frozen, has
 
 from openai_images._util.attrs import repr_keys, short_repr
-from openai_images._util.json import is_mapping
+from openai_images._util.json import is_mapping, json_value
 
 if TYPE_CHECKING:
     from openai_images.models.image import Image
@@ -112,9 +112,6 @@ class PricedResult(Protocol):
 
 def usage_fields(usage: Usage | SvgUsage | TokenDetails) -> dict[str, Any]:
     """Return a usage as a JSON object without missing counts; values of unexpected types become text; never raises."""
-    # Imported here: a client starts without Decimal.
-    from openai_images._util.plain_json import json_value  # noqa: PLC0415
-
     fields: dict[str, Any] = {}
     for name in fields_dict(type(usage)):
         value = getattr(usage, name)

@@ -40,11 +40,10 @@ class Patience(NamedTuple):
 class Waiter:
     """A call that waits to send its request."""
 
-    def __init__(self, images: int, patience: Patience, held_before: float, now: float) -> None:
+    def __init__(self, images: int, patience: Patience, held_before: float) -> None:
         self.images = images
         self.patience = patience
         self.held_before = held_before
-        self.now = now
         self.timer: asyncio.Future[object] | None = None
 
 
@@ -83,8 +82,8 @@ class Queue:
         if self.first is not None and self.first.timer is not None:
             self.first.timer.cancel()
 
-    async def wait(self, waiter: Waiter, seconds: float, timing: Timing) -> None:
-        """Wait until woken, at most `seconds`."""
+    async def wait(self, waiter: Waiter, seconds: float, timing: Timing) -> float:
+        """Wait until woken, at most `seconds`; return how long at least, as a clock may be late or stand still."""
         if seconds == math.inf:
             waiter.timer = asyncio.get_running_loop().create_future()
         else:
@@ -92,9 +91,10 @@ class Queue:
             waiter.timer = asyncio.ensure_future(timing.sleep(seconds))
         try:
             await asyncio.wait((waiter.timer,))
-            if not waiter.timer.cancelled():
-                waiter.timer.result()  # raises if the timer failed
-                waiter.now += seconds  # it may be slightly early, and a clock may stand still
+            if waiter.timer.cancelled():
+                return 0.0
+            waiter.timer.result()  # raises if the timer failed
+            return seconds
         finally:
             waiter.timer.cancel()
 
@@ -131,6 +131,8 @@ class Stall:
 class Limiter:
     """Grants slots in accordance with rate limits."""
 
+    _queue_type: type[Queue] = Queue
+
     def __init__(self, limits: Limits, timing: Timing) -> None:
         """`limits.concurrency` is per event loop, the limits per minute are for the client."""
         self.timing = timing
@@ -152,12 +154,8 @@ class Limiter:
 
         Raises `RateLimitError` if that takes longer than the patience allows.
         """
-        queue, now = self.queue(), self.timing.monotonic()
-        if queue.free and not queue.waiters:
-            with self.lock:
-                if self.pacer.delay(images, now) <= 0:
-                    return Slot(self, queue, self.pacer.acquire(images, now), 0.0)
-        waiter = Waiter(images, patience, queue.held, now)
+        queue = self.queue()
+        waiter = Waiter(images, patience, queue.held)
         queue.add(waiter)
         try:
             return await self._wait(queue, waiter)
@@ -168,35 +166,51 @@ class Limiter:
         """Close what belongs to the running event loop: nothing, as these limits are the client's own."""
 
     async def _wait(self, queue: Queue, waiter: Waiter) -> Slot:
+        now = -math.inf
         while True:
-            now = waiter.now = max(waiter.now, self.timing.monotonic())
+            now = max(now, self.timing.monotonic())
             left = queue.left(waiter)
             with self.lock:
-                pause = self.pause_or_raise(waiter, left, now)
-                delay = configured = math.inf
-                if queue.free and queue.first is waiter:
-                    delay = self.pacer.delay(waiter.images, now)
-                    configured = self.pacer.delay(waiter.images, now, only_configured=True)
-                # What takes longer than its patience is sent anyway: only the server knows, and a 429 costs nothing.
-                delay = configured if left < delay else delay
-                if delay <= 0:
-                    permit = self.pacer.acquire(waiter.images, now)
-                    return Slot(self, queue, permit, queue.held - waiter.held_before)
-            if delay < math.inf:
-                self.log_wait(logging.INFO, waiter.images, now)
-            await queue.wait(waiter, delay, self.timing)
-            if delay < math.inf:
-                passed = max(waiter.now, self.timing.monotonic()) - now
-                queue.hold(min(passed, pause) + max(0.0, passed - configured), max(0.0, pause - passed))
+                pause = self._pause_or_raise(waiter, left, now)
+            if not queue.free or queue.first is not waiter:
+                await queue.wait(waiter, math.inf, self.timing)
+                continue
+            granted = await self._grant(waiter.images, left, now)
+            if isinstance(granted, Permit):
+                return Slot(self, queue, granted, queue.held - waiter.held_before)
+            if granted is None:
+                continue
+            delay, configured = granted
+            self.log_wait(logging.INFO, waiter.images, now)
+            started, now = now, now + await queue.wait(waiter, delay, self.timing)
+            passed = max(now, self.timing.monotonic()) - started
+            queue.hold(min(passed, pause) + max(0.0, passed - configured), max(0.0, pause - passed))
 
-    def pause_or_raise(self, waiter: Waiter, left: float, now: float) -> float:
-        """Return the seconds of the pause; raise `RateLimitError` if the call does not wait for its end."""
+    async def _grant(self, images: int, left: float, now: float) -> Permit | tuple[float, float] | None:
+        """Return a permit, or its delay by all and by configured limits; None if all is to be looked at again.
+
+        What takes longer than `left` is sent anyway: only the server knows, and a 429 costs nothing.
+        """
+        with self.lock:
+            delay = self.pacer.delay(images, now)
+            if delay > 0:
+                configured = self.pacer.delay(images, now, only_configured=True)
+                delay = configured if left < delay else delay
+                if delay > 0:
+                    return delay, configured
+            return self.pacer.acquire(images, now)
+
+    def _pause_or_raise(self, waiter: Waiter, left: float, now: float) -> float:
         pause = self.pacer.pause_left(now)
         # A call that never waits asks the server itself.
         is_too_long = pause > left and waiter.patience.max_wait > 0
         is_hopeless = pause > 0 and self.stall.is_hopeless(pause, waiter.patience.max_stall, now)
         if is_too_long or is_hopeless:
-            raise self._error(pause, "max_rate_limit_wait" if is_too_long else "max_stall")
+            setting = "max_rate_limit_wait" if is_too_long else "max_stall"
+            text = f"{self._describe_pause(pause)}; nothing was sent"
+            error = RateLimitError(f"{text}; RetryPolicy({setting}=…) allows no longer wait", status_code=429)
+            error.reason, error.retry_after, error.safe_to_resend = self.stall.reason, pause, True
+            raise error
         return pause
 
     def log_wait(self, level: int, images: int, now: float) -> None:
@@ -214,10 +228,8 @@ class Limiter:
         queue = self._queues.get(loop)
         if queue is None:
             with self.lock:
-                self._queues = {
-                    other: queue for other, queue in self._queues.items() if not other.is_closed()
-                }
-                queue = self._queues[loop] = Queue(self._concurrency)
+                self._queues = {key: queue for key, queue in self._queues.items() if not key.is_closed()}
+                queue = self._queues[loop] = self._queue_type(self._concurrency)
         return queue
 
     def _reason(self, images: int, now: float) -> str | None:
@@ -233,14 +245,6 @@ class Limiter:
         when = until.strftime("%H:%M:%S" if left < _DAY else "%Y-%m-%d %H:%M")
         reason = f" ({self.stall.reason})" if self.stall.reason else ""
         return f"rate limited by the server, until {when}, {left:.0f} s from now{reason}"
-
-    def _error(self, pause: float, setting: str) -> RateLimitError:
-        message = (
-            f"{self._describe_pause(pause)}; nothing was sent; RetryPolicy({setting}=…) allows no longer wait"
-        )
-        error = RateLimitError(message, status_code=429)
-        error.reason, error.retry_after, error.safe_to_resend = self.stall.reason, pause, True
-        return error
 
 
 class Slot:

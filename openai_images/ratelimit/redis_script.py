@@ -17,9 +17,8 @@ from importlib.resources import files
 from importlib.util import find_spec
 from typing import Any, NamedTuple, cast
 
-from openai_images._util.redis_url import display_redis_url
 from openai_images.errors import ConfigurationError
-from openai_images.models.options import Limits
+from openai_images.models.options import Limits, display_redis_url
 
 _TIMEOUT = 5.0  # seconds to connect, and for an answer
 _LONGEST_TEXT = 200  # characters of a server's error

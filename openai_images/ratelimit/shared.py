@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from contextlib import suppress
-from typing import Any
-
-from attrs import define, field
+from typing import Any, cast
 
 from openai_images.errors import ConfigurationError
 from openai_images.models.options import Limits, Timing
-from openai_images.ratelimit.limiter import Limiter, Patience, Queue, Slot, Waiter
+from openai_images.ratelimit.limiter import Limiter, Patience, Queue, Slot
 from openai_images.ratelimit.outage import Outages
+from openai_images.ratelimit.pacer import Permit
 from openai_images.ratelimit.redis_script import RedisScript, UnreachableError
 from openai_images.ratelimit.shared_pacer import Sent, SharedPacer, SharedPermit
 
@@ -35,28 +33,30 @@ _REPORT_DELAY = 1.0  # seconds that reports wait for the next reservation
 _CLOSING = 2.0  # seconds for the last reports when a client is closed
 
 
-@define(eq=False)
-class Desk:
-    """What an event loop has of the shared limits: its place, and what is in flight to the server."""
+class Desk(Queue):
+    """What an event loop also has of the shared limits: its place, and what is in flight to the server."""
 
-    queue: Queue
-    place: SharedPermit | None = None
-    reserving: asyncio.Task[None] | None = None
-    reporting: asyncio.Task[None] | None = None
-    exchange: asyncio.Task[SharedPermit | None] | None = None
-    lock: asyncio.Lock = field(factory=asyncio.Lock)
-    is_urgent: asyncio.Event = field(factory=asyncio.Event)
+    def __init__(self, free: int) -> None:
+        super().__init__(free)
+        self.is_closed = False
+        self.place: SharedPermit | None = None
+        self.reserving: asyncio.Task[None] | None = None
+        self.reporting: asyncio.Task[None] | None = None
+        self.exchange: asyncio.Task[SharedPermit | None] | None = None
+        self.lock = asyncio.Lock()
+        self.is_urgent = asyncio.Event()
 
 
 class SharedLimiter(Limiter):
     """Grants slots in accordance with limits that other clients, also on other machines, use too."""
+
+    _queue_type = Desk
 
     def __init__(self, limits: Limits, timing: Timing) -> None:
         """Raises `ConfigurationError` if the package redis is missing."""
         super().__init__(limits, timing)
         self.pacer = self._shared = SharedPacer(limits, timing.monotonic(), self._start_reporting)
         self._script = RedisScript(limits)
-        self._desks: dict[asyncio.AbstractEventLoop, Desk] = {}
         self._outages = Outages(self._script.description, timing)
         self._is_difference_told = False
 
@@ -72,21 +72,19 @@ class SharedLimiter(Limiter):
         unreachable, and `ConfigurationError` if it cannot be used.
         """
         desk = self._desk()
-        queue = desk.queue
-        waiter = Waiter(images, patience, queue.held, self.timing.monotonic())
-        queue.add(waiter)
+        desk.is_closed = False
         try:
-            return await self._wait_at(desk, waiter)
+            return await super().acquire(images, patience)
         finally:
-            queue.remove(waiter)
-            if not queue.waiters:
+            if not desk.waiters:
                 self._return_place(desk)
 
     async def aclose(self) -> None:
         """Send the last reports of the running loop, and close its connection. Idempotent."""
-        desk = self._desks.pop(asyncio.get_running_loop(), None)
+        desk = self._known_desk()
         if desk is None:
             return
+        desk.is_closed = True
         if desk.reporting is not None:
             desk.reporting.cancel()
         with suppress(UnreachableError, ConfigurationError, TimeoutError):
@@ -97,46 +95,30 @@ class SharedLimiter(Limiter):
                     await self._run(desk)
         await self._script.aclose()
 
-    async def _wait_at(self, desk: Desk, waiter: Waiter) -> Slot:
-        queue, timing = desk.queue, self.timing
-        while True:
-            now = waiter.now = max(waiter.now, timing.monotonic())
-            left = queue.left(waiter)
-            with self.lock:
-                pause = self.pause_or_raise(waiter, left, now)
-            if not queue.free or queue.first is not waiter:
-                await queue.wait(waiter, math.inf, timing)
-                continue
-            place = desk.place
-            if place is None or place.images != waiter.images or self._is_void(place, now):
-                self._return_place(desk)
-                await self._reserve(desk, waiter.images)
-                continue
-            delay, told = place.ready_at - now, place.told_at - now
-            delay = told if left < delay else delay  # as in `Limiter`: only the server knows
-            if delay <= 0 and now - place.checked_at <= _CHECKED:
-                desk.place = None
-                with self.lock:
-                    self._shared.send(place)
-                return Slot(self, queue, place, queue.held - waiter.held_before)
-            if delay <= 0:
-                await self._check(desk, place)
-                continue
-            self.log_wait(logging.INFO, waiter.images, now)
-            await queue.wait(waiter, delay, timing)
-            passed = max(waiter.now, timing.monotonic()) - now
-            queue.hold(min(passed, pause) + max(0.0, passed - told), max(0.0, pause - passed))
+    async def _grant(self, images: int, left: float, now: float) -> Permit | tuple[float, float] | None:
+        desk = self._desk()
+        place = desk.place
+        if place is None or place.images != images or self._is_void(place, now):
+            self._return_place(desk)
+            await self._reserve(desk, images)
+            return None
+        delay, told = place.ready_at - now, place.told_at - now
+        delay = told if left < delay else delay
+        if delay > 0:
+            return delay, told
+        if now - place.checked_at > _CHECKED:
+            await self._check(desk, place)
+            return None
+        desk.place = None
+        with self.lock:
+            self._shared.send(place)
+        return place
 
     def _desk(self) -> Desk:
-        """Return the desk of the running event loop."""
-        loop = asyncio.get_running_loop()
-        desk = self._desks.get(loop)
-        if desk is None:
-            for other in list(self._desks):  # a copy: other threads' loops come and go meanwhile
-                if other.is_closed():
-                    self._desks.pop(other, None)
-            desk = self._desks[loop] = Desk(self.queue())
-        return desk
+        return cast("Desk", self.queue())
+
+    def _known_desk(self) -> Desk | None:
+        return cast("Desk | None", self._queues.get(asyncio.get_running_loop()))
 
     # Places.
 
@@ -148,7 +130,7 @@ class SharedLimiter(Limiter):
         await asyncio.shield(desk.reserving)
 
     async def _fetch_place(self, desk: Desk, images: int) -> None:
-        while desk.queue.waiters:
+        while desk.waiters:
             self._outages.raise_if_refusing()
             asked_at = self.timing.monotonic()
             timer = asyncio.get_running_loop().call_later(_SILENCE, self._outages.record_silence, asked_at)
@@ -157,7 +139,7 @@ class SharedLimiter(Limiter):
             except UnreachableError as error:
                 delay = self._outages.record_failure(str(error), asked_at)
             else:
-                if not desk.queue.waiters:
+                if not desk.waiters:
                     self._return_place(desk)
                 return
             finally:
@@ -191,7 +173,7 @@ class SharedLimiter(Limiter):
                 await asyncio.wait([desk.exchange])
             if desk.place is not None and self._is_void(desk.place, self.timing.monotonic()):
                 self._return_place(desk)
-                desk.queue.wake_first()
+                desk.wake_first()
             with self.lock:
                 sent = self._shared.take_reports(self.timing.monotonic())
             desk.exchange = asyncio.create_task(self._exchange(sent, images))
@@ -217,10 +199,10 @@ class SharedLimiter(Limiter):
     def _start_reporting(self) -> None:
         """Have the reports sent soon. Called with the lock held, by whatever loop a request ended in."""
         try:
-            desk = self._desks.get(asyncio.get_running_loop())
+            desk = self._known_desk()
         except RuntimeError:  # no loop: they go with the next request
             return
-        if desk is None:
+        if desk is None or desk.is_closed:
             return
         if self._shared.is_urgent:
             desk.is_urgent.set()

@@ -137,7 +137,7 @@ class Studio:
         if record is None:
             return web.json_response({}, status=404)
         if record["status"] == "running":
-            record = record | {"wait_reason": self._client._calls.context.limiter.wait_reason}  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            record = record | {"wait_reason": self._client.wait_reason}
         return web.json_response(record)
 
     async def _check(self, request: web.Request) -> web.Response:

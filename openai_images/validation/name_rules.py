@@ -1,11 +1,15 @@
 """The rules for names and sizes: whether the model exists and takes the value, and which name was probably meant.
 
-Invariants: as in `generate_rules.py`. A misspelt name is a certain problem, an unknown one a doubtful one. A call
-without a model is a problem only at OpenAI's own server: the default model of its reference, dall-e-2, has ended.
+Invariants: as in `generate_rules.py`. A misspelt name is a certain problem, an unknown one a doubtful one. A difference
+that new names do not have is a misspelling: other case or separators, two neighboring letters exchanged, a letter
+doubled or left out. Another letter (`flame`), more letters at either end (`xhigh`) or other digits (`gpt-image-3`) may
+be a new name. A call without a model is a problem only at OpenAI's own server: the default model of its reference,
+dall-e-2, has ended.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -32,6 +36,22 @@ _WITH_VALUES: Final = (
     *("quality", "background", "output_format", "moderation", "complexity", "response_format", "style"),
     "input_fidelity",  # of edits
 )
+
+# Patterns are compiled at their first use: most requests have no unknown name.
+_SEPARATORS: Final = r"[\s_./,'\"`-]+"
+_TWO_NUMBERS: Final = (
+    r"(?i)\s*([1-9]\d{1,4})\s*(?:px)?(?:\s*(?:x|by|[\u00d7*,;/-])\s*|\s+)([1-9]\d{1,4})\s*(?:px)?\s*"
+)
+_ONE_NUMBER: Final = r"(?i)\s*([1-9]\d{2,3})\s*(?:px)?\s*"
+_SHAPES: Final = {
+    **dict.fromkeys(("square",), "1024x1024"),
+    **dict.fromkeys(("landscape", "wide", "horizontal"), "1536x1024"),
+    **dict.fromkeys(("portrait", "tall", "vertical"), "1024x1536"),
+    **dict.fromkeys(("2k",), "2048x2048"),
+    **dict.fromkeys(("4k", "uhd"), "3840x2160"),
+}
+_CUTOFF: Final = 0.6
+_MOST_LETTERS: Final = 80
 
 
 def model_rule(context: CheckContext) -> Iterator[Problem]:
@@ -60,7 +80,7 @@ def _unknown_model(context: CheckContext, name: str) -> Iterator[Problem]:
     Another server has its own models and names, such as gptimage2: there only wrong letters are doubtful.
     """
     label, (near, is_misspelt) = context.display(name), _nearest(name, MODELS)
-    if not context.official and not (is_misspelt and near and _has_other_letters(name, near)):
+    if not context.official and not (is_misspelt and near and _fold(name) != _fold(near)):
         return
     is_certain = context.official and is_misspelt
     message = f"there is no {label}" if is_certain else f"{label} is not known to this version"
@@ -120,23 +140,8 @@ def _did_you_mean(name: str | None) -> str:
 
 def _nearest(text: str, names: Iterable[str]) -> tuple[str | None, bool]:
     """Return the name that was probably meant, and whether the text is certainly a misspelling of it."""
-    # Imported late, as below: most requests have no unknown name.
-    from openai_images.validation.near_names import is_misspelt, near_name  # noqa: PLC0415
-
     near = near_name(text, names)
     return near, near is not None and is_misspelt(text, near)
-
-
-def _has_other_letters(text: str, name: str) -> bool:
-    from openai_images.validation.near_names import fold  # noqa: PLC0415
-
-    return fold(text) != fold(name)
-
-
-def _nearest_size(text: str) -> tuple[str | None, bool]:
-    from openai_images.validation.near_names import near_size  # noqa: PLC0415
-
-    return near_size(text)
 
 
 def size_rule(context: CheckContext) -> Iterator[Problem]:
@@ -145,7 +150,7 @@ def size_rule(context: CheckContext) -> Iterator[Problem]:
     if size in {None, "auto"} or model is None or output_format is None or size in model.sizes:
         return
     pixels, label = parse_size(size), context.display(size)
-    near, is_misspelt = (None, False) if pixels else _nearest_size(size)
+    near, is_misspelt = (None, False) if pixels else near_size(size)
     if model.sizes:
         hint = _did_you_mean(near if near in (*model.sizes, "auto") else None)
         message = f"{model.name} does not take {label}{hint}"
@@ -186,3 +191,65 @@ def _sheet(context: CheckContext, label: str, width: int, height: int) -> Iterat
     if problems := gif_sheet_problems(width, height, frames, max(1, min(gifs, 10))):
         accepted = "auto, or for one gif at most 960x960 (2 to 9 frames), 816x816 (to 12) or 720x720 (to 16)"
         yield context.problem("size", f"{label}: {', '.join(problems)}", accepted, certain=False)
+
+
+def near_name(text: str, names: Iterable[str]) -> str | None:
+    """Return the name that was probably meant; None if there is none, or if it may be a newer version or a variant."""
+    known = tuple(names)
+    if len(text) > _MOST_LETTERS or not text.strip():
+        return None
+    plain = _fold(text)
+    for name in known:
+        if _fold(name) == plain:
+            return name
+    longer = [name for name in known if name.startswith(f"{text}-")]
+    if 1 <= len(longer) <= 2:
+        return " or ".join(longer)
+    # Imported here: most requests have no unknown name.
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    for name in get_close_matches(text.lower(), known, n=1, cutoff=_CUTOFF):
+        return None if text.startswith(f"{name}-") or _is_other_version(text, name) else name
+    return None
+
+
+def is_misspelt(text: str, name: str) -> bool:
+    """Return whether the text is certainly a misspelling of the name, and not a new name."""
+    short, long = sorted((_fold(text), _fold(name)), key=len)
+    if re.sub(r"\D", "", short) != re.sub(r"\D", "", long):
+        return False
+    at = next(
+        (i for i, (one, other) in enumerate(zip(short, long, strict=False)) if one != other), len(short)
+    )
+    if len(short) == len(long):
+        return short == long or short[at:] == long[at + 1 : at + 2] + long[at : at + 1] + long[at + 2 :]
+    is_one_more = len(long) == len(short) + 1 and short[at:] == long[at + 1 :]
+    if not is_one_more:
+        return False
+    is_doubled = at > 0 and long[at] == long[at - 1]
+    return is_doubled or (long == _fold(name) and 0 < at < len(short))
+
+
+def near_size(text: str) -> tuple[str | None, bool]:
+    """Return the size that was probably meant, and whether the text is certainly a misspelt size."""
+    if len(text) > _MOST_LETTERS:
+        return None, False
+    if match := re.fullmatch(_TWO_NUMBERS, text):
+        return f"{match[1]}x{match[2]}", True
+    if match := re.fullmatch(_ONE_NUMBER, text):
+        return f"{match[1]}x{match[1]}", False
+    if text.strip().lower() in _SHAPES:
+        return _SHAPES[text.strip().lower()], False
+    return _nearest(text, ("auto",))
+
+
+def _fold(text: str) -> str:
+    """Return the letters and digits of a name, in lower case."""
+    return re.sub(_SEPARATORS, "", text).lower()
+
+
+def _is_other_version(text: str, name: str) -> bool:
+    """Whether the texts differ only in their digits, and both have some."""
+    numbers = re.findall(r"\d+", text)
+    is_same = re.sub(r"\d+", "", text) == re.sub(r"\d+", "", name)
+    return bool(numbers) and re.findall(r"\d+", name) != numbers and is_same

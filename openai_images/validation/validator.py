@@ -62,35 +62,6 @@ def _select_rules(request: GenerateRequest) -> Iterable[Callable[[CheckContext],
     return (*RULES, *EDIT_RULES)
 
 
-def check(  # noqa: PLR0913  as `find_problems`
-    request: GenerateRequest,
-    mode: Mode,
-    *,
-    stream: bool,
-    today: date,
-    official: bool = True,
-    azure: bool = False,
-    split: bool = False,
-) -> list[Problem]:
-    """Return the doubtful problems of a request, for a warning; none unless `mode` is "warn".
-
-    "strict" raises `RequestInvalidError` for any problem, "warn" for certain ones, "off" for none; the message has all
-    problems and what would be accepted. Raises `ConfigurationError` for another mode. See `find_problems`.
-    """
-    _check_mode(mode)
-    if mode == "off":
-        return []
-    problems = find_problems(request, stream=stream, today=today, official=official, azure=azure, split=split)
-    return raise_if_invalid(problems, mode)
-
-
-def _check_mode(mode: str) -> None:
-    if mode not in _MODES:
-        raise ConfigurationError(
-            f"validate={str(mode)[:40]!r} is not known: it must be one of {', '.join(_MODES)}"
-        )
-
-
 def raise_if_invalid(problems: list[Problem], mode: Mode) -> list[Problem]:
     """Return the problems if the request may be sent in this mode. Raises `RequestInvalidError`."""
     if mode != "off" and any(problem.certain or mode == "strict" for problem in problems):
@@ -110,7 +81,15 @@ class RequestValidator:
         azure: bool = False,
         split: bool = False,
     ) -> None:
-        """Create a validator as for `check`; `wall` returns Unix seconds. Raises `ConfigurationError`."""
+        """Create a validator of requests to such a server, as for `find_problems`; `wall` returns Unix seconds.
+
+        Mode "strict" raises for any problem, "warn" for certain ones, "off" for none. Raises `ConfigurationError` for
+        another mode.
+        """
+        if mode not in _MODES:
+            raise ConfigurationError(
+                f"validate={str(mode)[:40]!r} is not known: it must be one of {', '.join(_MODES)}"
+            )
         self._mode: Mode = mode
         self.split = split
         self.official = official
@@ -119,7 +98,6 @@ class RequestValidator:
         self._reported: set[str] = set()
         self._announced: set[str] = set()
         self._valid_shapes: set[tuple[date, tuple[object, ...] | None]] = set()
-        _check_mode(mode)
 
     def for_server(self, *, official: bool, azure: bool) -> RequestValidator:
         """Return the validator of requests to such a server."""
@@ -132,25 +110,31 @@ class RequestValidator:
         shape = None if self._mode == "off" else _shape(request, stream)
         return self._mode == "off" or (utc_date(self._wall()), shape) in self._valid_shapes
 
+    def check(self, request: GenerateRequest, *, stream: bool) -> list[Problem]:
+        """Return the doubtful problems of a request, for a warning; none unless the mode is "warn".
+
+        Raises `RequestInvalidError`, whose message has all problems and what would be accepted.
+        """
+        if self._mode == "off":
+            return []
+        today, split = utc_date(self._wall()), self.split
+        return raise_if_invalid(
+            find_problems(
+                request, stream=stream, today=today, official=self.official, azure=self._azure, split=split
+            ),
+            self._mode,
+        )
+
     def __call__(self, request: GenerateRequest, *, stream: bool) -> list[str]:
         """Return the doubtful problems not reported before. Raises `RequestInvalidError` as `check` does."""
         if self.has_checked(request, stream=stream):
             return []
-        today = utc_date(self._wall())
-        problems = check(
-            request,
-            self._mode,
-            stream=stream,
-            today=today,
-            official=self.official,
-            azure=self._azure,
-            split=self.split,
-        )
+        problems = self.check(request, stream=stream)
         shape = _shape(request, stream)
         if shape is not None:
             if len(self._valid_shapes) >= _MOST_SHAPES:  # mostly of earlier days
                 self._valid_shapes.clear()
-            self._valid_shapes.add((today, shape))
+            self._valid_shapes.add((utc_date(self._wall()), shape))
         return self._not_yet_reported(problems)
 
     def ending(self, request: GenerateRequest) -> list[str]:

@@ -57,9 +57,7 @@ def setup(
 
 
 async def send_stream(
-    request: web.Request,
-    stream: ImageStream,
-    **settings: Unpack[RelaySettings],
+    request: web.Request, stream: ImageStream, **settings: Unpack[RelaySettings]
 ) -> web.StreamResponse:
     """Relay a stream as the response to `request`, and return the response when it is sent; the settings are `relay`'s.
 

@@ -35,11 +35,7 @@ class ImageStreamResponse(StreamingHttpResponse):
     `stream` must not be entered yet.
     """
 
-    def __init__(
-        self,
-        stream: ImageStream,
-        **settings: Unpack[RelaySettings],
-    ) -> None:
+    def __init__(self, stream: ImageStream, **settings: Unpack[RelaySettings]) -> None:
         self._source = relay(stream, **settings)
         super().__init__(self._source, headers=dict(RELAY_HEADERS))
 

@@ -33,11 +33,7 @@ class ImageStreamResponse(EventSourceResponse):
     `stream` must not be entered yet.
     """
 
-    def __init__(
-        self,
-        stream: ImageStream,
-        **settings: Unpack[RelaySettings],
-    ) -> None:
+    def __init__(self, stream: ImageStream, **settings: Unpack[RelaySettings]) -> None:
         source = relay(stream, **settings)
         headers = {name: value for name, value in RELAY_HEADERS.items() if name != "Content-Type"}
         super().__init__(source, headers=headers, ping=0)  # pyright: ignore[reportUnknownMemberType]  its `dict`

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from types import NoneType
-from typing import Any, TypeGuard, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from attrs import AttrsInstance, evolve, fields, resolve_types
 from cattrs import BaseConverter
@@ -93,14 +93,18 @@ def structure_images(doc: Mapping[str, Any]) -> Iterator[Image]:
     """Yield the images of a JSON response's `data`, in order; items without one are skipped."""
     data = doc.get("data")
     for item in data if is_list(data) else [data]:
-        image, extra = _split_image(item) if is_object(item) else (None, {})
-        if image is not None:
+        if is_object(item) and (found := _split_image(item)) is not None:
+            image, extra = found
             yield evolve(image, extra=extra) if extra else image
 
 
-def holds_image(item: Mapping[str, Any]) -> bool:
-    """Return whether this item of a `data` list has an image."""
-    return _split_image(item)[0] is not None
+def image_of(item: Mapping[str, Any]) -> Image | None:
+    """Return the image of an item or event, without its texts; bytes with a `flaw` count as no image."""
+    url = item.get("url")  # or an image, decoded from a data URL
+    for image in (item.get("b64_json"), url):
+        if isinstance(image, Image) and image.flaw is None:
+            return image
+    return Image() if url and isinstance(url, str) else None
 
 
 def structure_result(doc: Mapping[str, Any], images: tuple[Image, ...]) -> ImageResult:
@@ -115,14 +119,14 @@ def structure_result(doc: Mapping[str, Any], images: tuple[Image, ...]) -> Image
 
 def structure_partial(doc: Mapping[str, Any]) -> PartialImage | None:
     """Return a `*.partial_image` event; None if it has no image."""
-    image, rest = _split_image(doc)
-    return None if image is None else _read_partial(rest, image=image)
+    found = _split_image(doc)
+    return None if found is None else _read_partial(found[1], image=found[0])
 
 
 def structure_completed(doc: Mapping[str, Any]) -> CompletedImage | None:
     """Return a `*.completed` event; None if it has no image."""
-    image, rest = _split_image(doc)
-    return None if image is None else _read_completed(rest, image=image)
+    found = _split_image(doc)
+    return None if found is None else _read_completed(found[1], image=found[0])
 
 
 def completed_events(result: ImageResult) -> Iterator[CompletedImage]:
@@ -142,30 +146,21 @@ def completed_events(result: ImageResult) -> Iterator[CompletedImage]:
         )
 
 
-def _split_image(item: Mapping[str, Any]) -> tuple[Image | None, dict[str, Any]]:
-    """Return the image of an item or event (decoded, or a URL), and the fields that do not belong to it.
-
-    Bytes with a `flaw` count as no image.
-    """
+def _split_image(item: Mapping[str, Any]) -> tuple[Image, dict[str, Any]] | None:
+    """Return the image with its texts, and the fields that do not belong to it; None without an image."""
+    if (image := image_of(item)) is None:
+        return None
     rest = dict(item)
-    image = rest.pop("b64_json", None)
-    if not _is_complete(image) and isinstance(rest.get("url"), Image):
-        image = rest.pop("url")  # a data URL, decoded already
+    rest.pop("b64_json", None)
+    if isinstance(url := rest.get("url"), Image) and url is image:
+        del rest["url"]
     texts: dict[str, Any] = {}
     for name in _IMAGE_FIELDS:
         if isinstance(rest.get(name), str):
             texts[name] = rest.pop(name)
         elif name in rest and rest[name] is None:
             del rest[name]
-    if not _is_complete(image):
-        if not texts.get("url"):
-            return None, rest
-        image = Image()
     return evolve(image, **texts) if texts else image, rest
-
-
-def _is_complete(value: object) -> TypeGuard[Image]:
-    return isinstance(value, Image) and value.flaw is None
 
 
 def _as_dict(value: object) -> dict[Any, Any]:

@@ -19,7 +19,8 @@ _NOTHING, _EMPTY = NO_MESSAGES = ("no reason was given", "nothing more was said"
 
 _MOST_OBJECTS, _DEEPEST, _MOST_FIELDS, _MOST_ITEMS = 200, 12, 100, 20
 _MOST_FIELDS_IN_ALL = 1000  # a level that exceeds it is read, and the levels below are not
-_LONGEST_WORDS, _LONGEST_JSON, _MOST_STARTS = 4 * 1024, 256 * 1024, 5  # of JSON in a text
+_LONGEST_WORDS, _LONGEST_JSON = 4 * 1024, 256 * 1024
+_LONGEST_AROUND, _MOST_STARTS = 32 * 1024, 5  # of JSON among other words
 _LONGEST_KEY = 200  # characters of a key that are searched
 
 # Names of fields in lower case without `_` and `-`, in order of preference.
@@ -208,6 +209,7 @@ def _embedded_error(text: str) -> object:
     text = text[:_LONGEST_JSON]
     if text.lstrip()[:1] in ("{", "[") and (doc := decoded(text, len(text) - len(text.lstrip()))) is not None:
         return doc
+    text = text[:_LONGEST_AROUND]
     for start in islice(re.finditer(_JSON, text), _MOST_STARTS):
         doc = decoded(text, start.start())
         if is_object(doc) and _ENVELOPE.intersection(_fields(doc)):

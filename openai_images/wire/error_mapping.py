@@ -36,16 +36,15 @@ _NOT_ALLOWED = 405
 _WRONG_ADDRESS = (
     "check base_url: nothing there takes such requests (most servers want one that ends with /v1)"
 )
-MAX_ERRORS = 100
-"""Errors kept for images that did not come; a server may send 100,000 items with an error each."""
-
-MAX_DAMAGED = 10
-"""Damaged images kept, perhaps in memory: the API's largest `n` of one request."""
+MAX_ERRORS = MAX_DAMAGED = 10
+"""The API's largest `n`: errors kept for images that did not come, each of which takes milliseconds to classify, and
+damaged images, perhaps in memory. A server may send 100,000 items."""
 
 _SHOWN_BYTES = 40
 """Bytes of a non-image that an error quotes: enough to recognize a text or an HTML page."""
 
-_LONGEST_WORDS = 4 * 1024  # characters of a message that are used to classify it
+_LONGEST_WORDS = 1024
+"""Characters of a message that are used to classify it, which takes up to 5 microseconds a character."""
 
 LONGEST_REASON = 300
 """Characters of `reason`: it fits in one log line together with other fields."""
@@ -181,11 +180,8 @@ def _error_class(
     if verdict in _VERDICT_CLASSES:
         return _VERDICT_CLASSES[verdict], False
     code_status = error_codes.status_for_codes(details)
-    cls = (
-        errors.RateLimitError
-        if verdict is Verdict.RATE
-        else _class_for_status(_effective_status(context.status, code_status))
-    )
+    status = 429 if verdict is Verdict.RATE else _effective_status(context.status, code_status)
+    cls = errors.InternalServerError if status >= 500 else _STATUS_CLASSES.get(status, errors.APIStatusError)
     safe = cls is not errors.QuotaExhaustedError and _is_safe(context, cls, code_status)
     may_have_run = not safe and not context.unsent
     if not may_have_run and cls is errors.StatusOutcomeUnknownError:
@@ -216,10 +212,6 @@ def _is_safe(context: ResponseContext, cls: type[errors.APIStatusError], code_st
         context.status == 503 and headers.has_retry_after(context.headers) and code_status in (None, 429, 503)
     )
     return is_unavailable or cls is errors.RateLimitError
-
-
-def _class_for_status(status: int) -> type[errors.APIStatusError]:
-    return errors.InternalServerError if status >= 500 else _STATUS_CLASSES.get(status, errors.APIStatusError)
 
 
 def _summary(context: ResponseContext, details: ErrorDetails) -> str:

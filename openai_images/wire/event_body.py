@@ -186,8 +186,7 @@ class EventStreamBody:
             return [completed]
         if is_finished or event_type in _RESPONSE_TYPES:
             images = list(islice(codec.structure_images(doc), MAX_IMAGES))
-            if not images and is_finished:
-                images = find_images(doc)
+            if not images and is_finished and (images := find_images(doc)):
                 fields = without_images(fields)
             if images:
                 result = codec.structure_result(fields, tuple(images))

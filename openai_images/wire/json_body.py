@@ -28,7 +28,14 @@ from openai_images.wire.error_mapping import (
 )
 from openai_images.wire.json_decoder import MAX_IMAGES, JSONImageDecoder, too_many_images
 from openai_images.wire.redaction import Redaction, redact
-from openai_images.wire.salvage import find_images, find_urls, nested_answer, outline, without_images
+from openai_images.wire.salvage import (
+    MAX_VALUES,
+    find_images,
+    find_urls,
+    nested_answer,
+    outline,
+    without_images,
+)
 
 _SUCCESS_CODES = ("0", "200", "202", "ok", "success")
 _TASK_KEYS = ("task_id", "taskId", "job_id")
@@ -117,7 +124,7 @@ class JSONBody:
         nested = ((found[0], doc) if (found := nested_answer(doc)) else (doc,) for doc in self._docs)
         responses = filter(is_object, chain.from_iterable(nested))
         items = {id(item): item for doc in responses for item in (*_items(doc), doc)}.values()
-        failed = (item for item in items if _is_error(item) and not codec.holds_image(item))
+        failed = (item for item in items if _is_error(item) and codec.image_of(item) is None)
         errors: list[ImagesError] = [
             error_from_document(self._context, item) for item in islice(failed, MAX_ERRORS)
         ]
@@ -190,8 +197,8 @@ class JSONBody:
 
 def _fields(doc: object, inner: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the fields other than images; of a wrapped response also those of the wrapper."""
-    fields: dict[str, Any] = without_images({**(doc if is_object(doc) else {}), **(inner or {})})
-    return fields
+    fields: dict[str, Any] = {**(doc if is_object(doc) else {}), **(inner or {}), "data": None}
+    return {name: without_images(value) for name, value in fields.items() if not isinstance(value, Image)}
 
 
 def _task_error(context: ResponseContext, doc: object, *, running: bool) -> DecodeError | None:
@@ -210,13 +217,14 @@ def _task_error(context: ResponseContext, doc: object, *, running: bool) -> Deco
 
 
 def _items(doc: object) -> list[dict[str, Any]]:
+    """Return the objects in `data`, in its first `MAX_VALUES` items: they are searched for errors several times."""
     data = doc.get("data") if is_object(doc) else None
-    return [item for item in (data if is_list(data) else [data]) if is_object(item)]
+    return [item for item in (data[:MAX_VALUES] if is_list(data) else [data]) if is_object(item)]
 
 
 def _is_error(item: dict[str, Any]) -> bool:
     """Return whether this object has an error; relays also send `"code": 200` and `"message": "success"`."""
-    if item.get("type") == "error" or any(item.get(name) for name in ("error", "errors", "detail")):
+    if item.get("type") == "error" or item.get("error") or item.get("errors") or item.get("detail"):
         return True
     code = item.get("code")
     message = code if code is not None else item.get("message") or item.get("msg")

@@ -18,6 +18,7 @@ _HIDDEN = "<hidden>"
 _SHORTEST_SECRET = 6
 _LONGEST_TEXT = 1000
 _LONGEST_READ = 16 * 1024  # characters; later ones are never shown, even if replacements shorten the text
+_LONGEST_SEARCHED = 6 * 1024  # the same, once runs of base64 are shortened
 # `flagged_input` is OpenRouter's, which leaves out the middle of the prompt.
 _ECHOES = ("input", "prompt", "revised_prompt", "flagged_input")
 
@@ -64,7 +65,7 @@ class Redaction:
             text = _hide_truncated(form, text)
         text = text[:_LONGEST_READ]
         if re.search(_PERHAPS_BASE64, text):
-            text = re.sub(_BASE64, "<base64>", re.sub(_LONG_RUN, r"\1", text))
+            text = re.sub(_BASE64, "<base64>", re.sub(_LONG_RUN, r"\1", text)[:_LONGEST_SEARCHED])
         return text if len(text) <= limit else text[:limit] + "…"
 
     def document(self, doc: Any) -> Any:

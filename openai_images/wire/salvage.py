@@ -23,7 +23,7 @@ from openai_images.wire.json_text import MAX_DEPTH
 MAX_FOUND = 1000
 """The limit of images in a response: four megabytes hold 350,000 short URLs."""
 
-MAX_VALUES = 5_000
+MAX_VALUES = 2_500
 """Maximum values to check: four megabytes hold two million; a response with an image has few others."""
 
 _MAX_SVGS = 100

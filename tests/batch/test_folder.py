@@ -203,11 +203,11 @@ def opened(out: Path) -> Ledger:
     folder = BatchFolder(HastyDisk(), Paths(out))
     folder.claim()
     try:
-        journal = folder.open_journal()
+        journal, contents = folder.open_journal()
         journal.close()
     finally:
         folder.release()
-    return Ledger.from_journal(journal.contents, {})
+    return Ledger.from_journal(contents, {})
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from openai_images import Batch, BatchItem, EditRequest, GenerateRequest, ImageReference, ImagesClient
-from openai_images.batch.items import resolved_item as parameters
 from openai_images.batch.items.models import BatchOptions
 from openai_images.batch.items.resolved_item import resolve_items
 from openai_images.batch.journal.journal_reader import parse_journal
 from openai_images.batch.journal.ledger import Ledger
-from openai_images.batch.sheet import image_records
+from openai_images.batch.sheet import image_records, sheet_entries as parameters
 from openai_images.batch.sheet.image_records import write_records
 from openai_images.server import LocalImagesServer
 from tests.batch.test_partial import Stingy

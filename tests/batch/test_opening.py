@@ -28,7 +28,7 @@ async def test_a_second_cancellation_does_not_cut_short_the_closing(
     def open_folder(_: Any) -> Any:
         opening.set()
         assert may_open.wait(5)
-        return SimpleNamespace(opened=SimpleNamespace(close=close)), None
+        return SimpleNamespace(close=close), None
 
     monkeypatch.setattr(Batch, "_open", open_folder)
     client = ImagesClient(api_key="k", base_url="http://127.0.0.1:1/v1")

@@ -21,7 +21,7 @@ from openai_images import (
 )
 from openai_images.batch.journal.journal_reader import parse_journal
 from openai_images.batch.journal.ledger import Ledger
-from openai_images.client.abstract_call import Call
+from openai_images.client.call import Call
 from openai_images.models.outcomes import CallObserver
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import items_of, pictures, rows, run, states

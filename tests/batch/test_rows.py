@@ -20,7 +20,7 @@ from openai_images import (
     Usage,
     cost_of,
 )
-from openai_images._util.plain_json import json_value
+from openai_images._util.json import json_value
 from openai_images.batch.journal.journal import encode_row, error_fields, result_fields
 from openai_images.batch.journal.journal_reader import parse_journal
 from openai_images.batch.journal.ledger import Ledger

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import __main__ as command, cancel, cancel_run, cancel_scenarios
+from benchmarks import __main__ as command, cancel, cancel_run
 from benchmarks.cancel_run import MODEL, Moment, Run, Scenario, Server, Stage, cancelled, serving
 from benchmarks.kill import noise
 from benchmarks.kill_run import Snapshot
@@ -27,7 +27,7 @@ def server() -> Iterator[Server]:
 
 def whatever(act: Callable[[Stage], Awaitable[object]]) -> Scenario:
     """A scenario that does this, and whose files must be whole."""
-    return Scenario("whatever", act, cancel_scenarios._whole)
+    return Scenario("whatever", act, cancel._whole)
 
 
 async def steps(count: int) -> None:
@@ -113,7 +113,7 @@ def test_what_is_left_is_found(
 ) -> None:
     """Each in words of its own."""
     monkeypatch.setattr(cancel_run, "PATIENCE", 0.5)
-    monkeypatch.setattr(cancel_scenarios, "PATIENCE", 0.05)
+    monkeypatch.setattr(cancel, "PATIENCE", 0.05)
     run = cancelled(LATER, whatever(act), server, tmp_path / "f")
     for one in keep:
         if hasattr(one, "close"):
@@ -170,10 +170,10 @@ def of(**states: str) -> dict[str, list[dict[str, Any]]]:
 def test_what_a_cancelled_batch_broke_is_found() -> None:
     """Paid without a row that says so, done without an image."""
     keys = {"first": "k1", "second": "k2"}
-    good = Snapshot(of(k1="sent done", k2="sent"), False, {"k1.png": ""}, Counter(first=1, second=1))
-    assert cancel_scenarios._of_cancelled(good, keys) == []
-    bad = Snapshot(of(k1="sent done"), False, {}, Counter(first=1, second=1))
-    assert cancel_scenarios._of_cancelled(bad, keys) == [
+    good = Snapshot(of(k1="sent done", k2="sent"), {"k1.png": ""}, Counter(first=1, second=1))
+    assert cancel._of_cancelled(good, keys) == []
+    bad = Snapshot(of(k1="sent done"), {}, Counter(first=1, second=1))
+    assert cancel._of_cancelled(bad, keys) == [
         "k2 was sent, and the journal does not say so",
         "k1 is done without an image",
     ]
@@ -183,11 +183,11 @@ def test_what_is_paid_twice_is_found(server: Server, tmp_path: Path) -> None:
     """A folder that somebody emptied."""
 
     async def forget(stage: Stage) -> None:
-        await cancel_scenarios._batch(stage)
+        await cancel._batch(stage)
         for path in sorted(stage.folder.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
 
-    run = cancelled(NEVER, Scenario("b", forget, cancel_scenarios._resumed), server, tmp_path / "f")
+    run = cancelled(NEVER, Scenario("b", forget, cancel._resumed), server, tmp_path / "f")
     assert [fault for fault in run.faults if "was paid 2 times" in fault]
 
 

@@ -39,10 +39,10 @@ def files(*numbers: int) -> dict[str, str]:
 
 def story(**changes: Any) -> Story:
     """One where all went well: the first was done, the second in flight, the third not sent when it was killed."""
-    killed = Snapshot(rows(k1="sent done", k2="sent"), False, files(1), Counter("ab"))
-    resumed = Snapshot(rows(k1="sent done", k2="sent", k3="sent done"), False, files(1, 3), Counter("abc"))
+    killed = Snapshot(rows(k1="sent done", k2="sent"), files(1), Counter("ab"))
+    resumed = Snapshot(rows(k1="sent done", k2="sent", k3="sent done"), files(1, 3), Counter("abc"))
     ended = Snapshot(
-        rows(k1="sent done", k2="sent sent done", k3="sent done"), False, files(1, 2, 3), Counter("abbc")
+        rows(k1="sent done", k2="sent sent done", k3="sent done"), files(1, 2, 3), Counter("abbc")
     )
     good = Story(Moment(1, 0.0), killed, resumed, ended, "unknown: 00002", (1, 0))
     return evolve(good, **changes)

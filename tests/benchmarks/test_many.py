@@ -8,14 +8,12 @@ import pytest
 from attrs import evolve
 
 from benchmarks import many, running
-from benchmarks.cases import Load
+from benchmarks.cases import Load, Outcome
 from benchmarks.contenders import FLOOR, OURS, SDK
-from benchmarks.many import SDK_PATIENT, WORKERS, Done
-from benchmarks.many_measures import LIMIT
+from benchmarks.many import LIMIT, SDK_PATIENT, WORKERS, Done
 from benchmarks.measures import case_of
 from benchmarks.payloads import SHAPES, digests, response
 from benchmarks.rate_limit_server import SHAPE, Bucket, Door
-from benchmarks.results import Outcome
 from benchmarks.running import Effort, compare, compare_at_once
 from benchmarks.tables import limits, page
 from benchmarks.turn import Turn

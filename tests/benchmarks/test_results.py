@@ -5,13 +5,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import _quick
-from benchmarks.cases import Case, Compare, Goal
-from benchmarks.contender_process import PROBES
+from benchmarks.cases import Case, Compare, Goal, Outcome, load, save
 from benchmarks.contenders import CONTENDERS, FLOOR, OURS, SDK
 from benchmarks.many import WORKERS
 from benchmarks.measures import MEASURES, case_of
 from benchmarks.payloads import SHAPES
-from benchmarks.results import Outcome, load, save
 
 CASES = [case for cases in MEASURES.values() for case in cases]
 
@@ -91,11 +89,10 @@ def test_a_quick_run_takes_one_turn_of_each(measure: str) -> None:
 
 
 def test_each_case_can_be_run() -> None:
-    """Keys are unique; probes, shapes and contenders exist, also of the small variant; goals name who takes part."""
+    """Keys are unique; shapes and contenders exist, also of the small variant; goals name who takes part."""
     assert len({one.key for one in CASES}) == len(CASES)
     for one in CASES:
         assert case_of(one.key) is one
-        assert one.probe in PROBES
         assert set(one.contenders) <= set(WORKERS if one.load else CONTENDERS)
         for shape in (*one.shapes.values(), *one.small.shapes.values()):
             assert shape in SHAPES.values()

@@ -5,10 +5,20 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from benchmarks.cases import Outcome
 from benchmarks.contenders import CONTENDERS, FLOOR, INTO, OURS, SDK, SDK_AIOHTTP
-from benchmarks.plot import Bar, Group, chart
-from benchmarks.results import Outcome
-from benchmarks.tables import LOOPBACK_TITLE, PACED_TITLE, figures, goals, number, page, remarks
+from benchmarks.tables import (
+    LOOPBACK_TITLE,
+    PACED_TITLE,
+    Bar,
+    Group,
+    chart,
+    figures,
+    goals,
+    number,
+    page,
+    remarks,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 

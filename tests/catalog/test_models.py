@@ -6,6 +6,7 @@ from typing import get_args
 import attrs
 import pytest
 
+from openai_images import GenerateParams
 from openai_images.catalog.models import (
     ANY_MODEL,
     AS_OF,
@@ -20,7 +21,6 @@ from openai_images.catalog.models import (
 )
 from openai_images.catalog.prices import PUBLISHED_PRICES
 from openai_images.catalog.tokens import qualities
-from openai_images.models import GenerateParams
 from openai_images.models.requests import EditParams, Model as ModelHint
 from openai_images.server.protocol.catalog import FIXED_SIZES, MODELS as SERVED, served_models
 from tests.validation.test_validator import DAYS

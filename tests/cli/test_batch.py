@@ -267,7 +267,7 @@ def test_a_server_that_is_not_there(
     """It is waited for, and then the batch ends instead of failing row by row."""
     from attrs import evolve
 
-    from openai_images.cli.batch_input import BatchJob
+    from openai_images.cli.batch_job import BatchJob
 
     patient = BatchJob.batch_options.fget  # type: ignore[attr-defined]
     monkeypatch.setattr(BatchJob, "batch_options", property(lambda job: evolve(patient(job), max_outage=0)))

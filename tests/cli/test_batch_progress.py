@@ -11,7 +11,6 @@ from attrs import evolve
 from openai_images import Progress
 from openai_images.cli.batch_progress import (
     BatchDisplay,
-    Clock,
     LiveBatchDisplay,
     PlainDisplay,
     make_batch_display,
@@ -45,9 +44,9 @@ class Time:
         """It is zero."""
         self.seconds = 0.0
 
-    def clock(self) -> Clock:
+    def clock(self) -> Callable[[], float]:
         """As a display takes it; nothing sleeps on it."""
-        return Clock(now=lambda: self.seconds)
+        return lambda: self.seconds
 
 
 @pytest.fixture
@@ -324,7 +323,7 @@ async def test_a_terminal_that_is_closed_stops_nothing(time: Time, monkeypatch: 
         display.failure("00001: refused")
 
 
-async def test_ticks_come_by_themselves(terminal: Console) -> None:
+async def test_ticks_come_by_themselves(terminal: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it is entered, and no longer; an error of the batch clears the region as well."""
     ticks: list[float] = []
 
@@ -333,7 +332,8 @@ async def test_ticks_come_by_themselves(terminal: Console) -> None:
         if len(ticks) > 3:
             raise ZeroDivisionError
 
-    display = LiveBatchDisplay(terminal, Clock(now=lambda: 0.0, sleep=sleep))
+    monkeypatch.setattr("asyncio.sleep", sleep)
+    display = LiveBatchDisplay(terminal, lambda: 0.0)
 
     async def fail() -> None:
         async with display:

@@ -12,8 +12,8 @@ from typing import Any, cast
 import pytest
 
 from openai_images import Image
+from openai_images.cli.command_runner import diagnostics_to
 from openai_images.cli.console import Console
-from openai_images.cli.diagnostics import diagnostics_to
 from openai_images.cli.preview import Preview, TerminalProtocol
 from openai_images.cli.progress import LiveProgress, ProgressStep
 from tests.cli.conftest import Terminal

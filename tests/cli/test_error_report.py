@@ -184,3 +184,12 @@ def test_a_timeout_is_the_users_to_set(cli: Cli, server: Any) -> None:
     assert (done.code, done.out, server.posts) == (1, "", 1)
     assert "within 0.2 s" in done.err
     assert "--timeout SECONDS" in done.err
+
+
+@pytest.mark.usefixtures("server")
+def test_a_server_that_is_not_there(cli: Cli) -> None:
+    """The attempts after the first one do not wait for a response: they connect again."""
+    done = cli("generate", PROMPT, "--base-url", "http://127.0.0.1:1/v1")
+    stages = [line.partition(" s  ")[2] for line in done.err.splitlines()[:4]]
+    assert stages[2:] == ["retrying (attempt 2)", "retrying (attempt 3)"]
+    assert (done.code, "Nothing was sent." in done.err) == (1, True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openai_images.cli.interrupts import InterruptHandler
+from openai_images.cli.command_runner import InterruptHandler
 
 ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 

@@ -1,5 +1,6 @@
 """The command itself: help, usage, exit codes, what it imports and what it needs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -62,6 +63,43 @@ def test_usage_errors(cli: Callable[..., Any], argv: list[str], said: str) -> No
     done = cli(*argv)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["generate", "x", "--n", "0", "--json"],
+            "Invalid value for '-n' / '--n': 0 is not in the range x>=1.",
+        ),
+        (["generate", "--json"], "Missing argument 'PROMPT'."),
+        (["generat", "x", "--json"], "No such command 'generat'. Did you mean 'generate'?"),
+        (["generate", "x", "--keep-partials", "--json"], "--keep-partials needs --partial-images N."),
+        (
+            ["batch", "rows.csv", "--out", "images", "--json", "--budget", "much"],
+            "--budget 'much' is not an amount",
+        ),
+    ],
+)
+def test_usage_errors_as_json(cli: Callable[..., Any], argv: list[str], message: str) -> None:
+    """`--json` prints a line as for every other error; stderr is the same."""
+    done = cli(*argv)
+    record = json.loads(done.out)
+    assert done.code == 2
+    assert record["error"].pop("message").startswith(message)
+    assert record == {
+        "error": dict.fromkeys(("status_code", "code", "param"))
+        | {"type": "UsageError", "maybe_billed": False},
+        "request_id": None,
+        "attempts": 0,
+        "elapsed": 0.0,
+    }
+    assert message in done.err
+
+
+def test_an_argument_that_looks_like_json_is_none(cli: Callable[..., Any]) -> None:
+    """After `--` it is a prompt."""
+    assert cli("generate", "--n", "0", "--", "--json").out == ""
 
 
 @pytest.mark.parametrize(

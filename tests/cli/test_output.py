@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from openai_images._util.filenames import RESERVED
-from openai_images.cli.output import output_format, output_path, slugify
+from openai_images.cli.files import output_format, output_path, slugify
 
 
 @pytest.mark.parametrize(

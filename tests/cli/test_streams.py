@@ -210,7 +210,7 @@ def test_a_log_line_that_cannot_be_made_ends_nothing(monkeypatch: pytest.MonkeyP
     """Not even where the console itself has a fault."""
     import logging
 
-    from openai_images.cli.diagnostics import ConsoleHandler
+    from openai_images.cli.command_runner import ConsoleHandler
 
     monkeypatch.setattr(logging, "raiseExceptions", False)
     handler = ConsoleHandler(Console(io.StringIO(), io.StringIO()))

@@ -150,9 +150,10 @@ def test_what_it_cannot_use_is_said(cli: Cli, tmp_path: Path, monkeypatch: pytes
     assert "Choose another folder with --out." in done.err
     for name in ("OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
-    done = cli("studio", "--no-open")
+    done = cli("studio", "--no-open", "--out", str(tmp_path / "new"))
     assert (done.code, done.out) == (2, "")
     assert "no API key" in done.err
+    assert not (tmp_path / "new").exists()
 
 
 def test_help_needs_no_studio(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cancel import SIDE, at_every_step
+from benchmarks.cancel import SCENARIOS, SIDE, at_every_step
 from benchmarks.cancel_run import Moment, Scenario, serving
-from benchmarks.cancel_scenarios import SCENARIOS
 from benchmarks.kill import noise
 
 EVERY = 29

@@ -132,6 +132,8 @@ def test_bad_base_url(base_url: str, by: str, monkeypatch: pytest.MonkeyPatch) -
         ("name:secret@example.com", None),
         ("example.com?key=secret", None),
         ("ftp://example.com", None),
+        ("http://", None),
+        ("https:", None),
     ],
 )
 def test_an_address_without_a_scheme(url: str, meant: str | None) -> None:

@@ -3,6 +3,7 @@
 # pyright: reportPrivateUsage=false
 
 import asyncio
+from datetime import datetime
 
 import pytest
 
@@ -119,6 +120,56 @@ async def test_pauses_every_waiter(server: LocalImagesServer) -> None:
         results = await asyncio.gather(first, *others)
     assert server.posts == 7
     assert [result.attempts for result in results] == [2, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("n", [1, 3])
+async def test_a_call_that_waits_can_be_asked_why(server: LocalImagesServer, n: int) -> None:
+    """The reason and the end, while it waits: of the stream that waits, and of whatever else the client sends."""
+    server.script("rate_limited:30")
+    sleeping, over = asyncio.Event(), asyncio.Event()
+    now = 1000.0
+
+    async def sleep(seconds: float) -> None:
+        sleeping.set()
+        await over.wait()
+
+    timing = Timing(monotonic=lambda: now, wall=lambda: FakeTime.WALL, sleep=sleep)
+    async with client_of(server, timing=timing) as client:
+        with pytest.raises(RateLimitError):  # the server names a wait, which this call does not accept
+            await client.generate("p", model="gpt-image-2", retry=RetryPolicy(max_rate_limit_wait=0))
+        stream = client.stream("p", model="gpt-image-2", n=n)
+        assert stream.wait_reason is None
+        waiting = asyncio.create_task(stream.finish())
+        await sleeping.wait()
+        until = datetime.fromtimestamp(FakeTime.WALL + 30).astimezone()
+        said = f"rate limited by the server, until {until:%H:%M:%S}, 30 s from now"
+        assert str(stream.wait_reason).startswith(said)
+        assert stream.wait_reason == client.wait_reason == client.with_options(timeout=9).wait_reason
+        now += 30
+        over.set()
+        await waiting
+        assert stream.wait_reason is None
+
+
+async def test_a_stream_that_is_closed_while_it_waits_waits_no_more(server: LocalImagesServer) -> None:
+    """What keeps the client from sending is nothing that the stream waits for any longer."""
+    server.script("rate_limited:30")
+    sleeping = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        sleeping.set()
+        await asyncio.Event().wait()
+
+    async with client_of(server, timing=Timing(sleep=sleep)) as client:
+        stream = client.stream("p", model="gpt-image-2")
+        waiting = asyncio.create_task(stream.finish())
+        await sleeping.wait()
+        assert stream.wait_reason is not None
+        await stream.aclose()
+        assert stream.wait_reason is None
+        assert client.wait_reason is not None
+        with pytest.raises(RuntimeError, match="closed"):
+            await waiting
 
 
 async def test_the_slot_is_free_while_it_waits(server: LocalImagesServer) -> None:

@@ -37,6 +37,19 @@ async def client(server: LocalImagesServer) -> AsyncIterator[ImagesClient]:
         yield client
 
 
+@pytest.mark.parametrize("finish", [True, False])
+async def test_the_end_is_shown_however_it_was_reached(
+    server: LocalImagesServer, client: ImagesClient, finish: bool
+) -> None:
+    """A stream that has ended shows its images; partial ones no longer count."""
+    async with client.stream("an otter", partial_images=2) as stream:
+        if finish:
+            await stream.finish()
+        else:
+            assert len([event async for event in stream]) == 3
+        assert repr(stream) == "<ImageStream ended, 0 partial, 1 completed>"
+
+
 async def test_too_early_raises(server: LocalImagesServer, client: ImagesClient) -> None:
     """Before the completed image has arrived there is no result, and no name of the request before the answer."""
     server.script("stall_between_events")

@@ -19,12 +19,11 @@ from openai_images.batch.items.plan import make_plan
 from openai_images.batch.items.resolved_item import resolve_items
 from openai_images.batch.journal.journal import done_row, result_fields
 from openai_images.batch.journal.journal_reader import StoredFile
-from openai_images.batch.run.item_store import ItemTakenError
-from openai_images.batch.run.run_state import WorkItem
+from openai_images.batch.run.run_state import ItemTakenError, WorkItem
 from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.job import ItemSpec
+from openai_images.cluster.records import item_ids, item_stem, parse_record, record_name
 from openai_images.cluster.status import Images, list_storage, make_ledger, read_attempts
-from openai_images.cluster.storage_names import item_ids, item_stem, parse_record, record_name
 from openai_images.cluster.worker import find_taken
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult

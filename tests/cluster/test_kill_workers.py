@@ -22,7 +22,7 @@ pytestmark = [
 )
 async def test_shards_on_a_folder(tmp_path: Path, strike: Strike) -> None:
     """Unknown is exactly what was in flight; with --retry-unknown all images are there."""
-    options = {"prompts": 48, "workers": 3, "engine": "shards"}
+    options = {"prompts": 48, "workers": 3}
     story = await one(tmp_path, 1, strike, noise(60), **options)  # type: ignore[arg-type]
     assert (story.wrong, story.was_running) == ([], True), story.said
 
@@ -35,6 +35,6 @@ async def test_shards_on_an_object_store(
     tmp_path: Path, strike: Strike, s3_environment: dict[str, str]
 ) -> None:
     """The same, with claims that are conditional puts."""
-    options = {"prompts": 36, "workers": 3, "engine": "shards", "s3": s3_environment}
+    options = {"prompts": 36, "workers": 3, "s3": s3_environment}
     story = await one(tmp_path, 1, strike, noise(60), **options)  # type: ignore[arg-type]
     assert (story.wrong, story.was_running) == ([], True), story.said

@@ -21,9 +21,8 @@ from openai_images import (
     Succeeded,
 )
 from openai_images.batch.items.resolved_item import resolve_items
-from openai_images.cluster.claim_store import read_rows
+from openai_images.cluster.records import claim_name, item_ids, read_rows, record_name
 from openai_images.cluster.storage import FolderStorage
-from openai_images.cluster.storage_names import claim_name, item_ids, record_name
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import items_of, many, posts
 from tests.helpers.clients import PNG

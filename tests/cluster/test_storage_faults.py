@@ -13,13 +13,21 @@ from openai_images import Batch, BatchOptions, Image, ImagesClient, Shard, read_
 from openai_images._util.filesystem import Disk
 from openai_images.batch.items.resolved_item import resolve_items
 from openai_images.batch.journal.journal import encode_row
-from openai_images.batch.run.item_store import ItemTakenError
-from openai_images.cluster.claim_store import Claimant, ClaimStore, add_row, read_rows
-from openai_images.cluster.inputs import read_runs
+from openai_images.batch.run.run_state import ItemTakenError
+from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.job import ItemSpec
-from openai_images.cluster.later_claims import find_taken
+from openai_images.cluster.records import (
+    IMAGES,
+    add_row,
+    claim_name,
+    find_taken,
+    item_ids,
+    item_stem,
+    read_rows,
+    read_runs,
+    record_name,
+)
 from openai_images.cluster.storage import FolderStorage, FsspecStorage
-from openai_images.cluster.storage_names import IMAGES, claim_name, item_ids, item_stem, record_name
 from openai_images.server import LocalImagesServer
 from tests.cluster.test_worker import specs
 from tests.helpers.batch_runs import many

@@ -25,8 +25,8 @@ from openai_images.batch.items.resolved_item import resolve_items
 from openai_images.batch.run.run_state import WorkItem
 from openai_images.cluster.claim_store import StorageImages
 from openai_images.cluster.job import ItemSpec, Job
+from openai_images.cluster.records import claim_name, item_ids, item_stem, record_name
 from openai_images.cluster.storage import FolderStorage
-from openai_images.cluster.storage_names import claim_name, item_ids, item_stem, record_name
 from openai_images.cluster.worker import close_workers, run_items
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import many, posts

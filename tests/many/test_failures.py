@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from openai_images import ImageResult, ImagesError, Outcomes, Progress, QuotaExhaustedError
+from openai_images import (
+    Failed,
+    ImageResult,
+    ImagesError,
+    Outcomes,
+    OutcomeUnknownError,
+    Progress,
+    QuotaExhaustedError,
+)
 from openai_images.many.items import RequestItem
 from openai_images.models.outcomes import CallObserver
 from tests.helpers.fake_send import Desk, outcomes_of, result, settle, told
@@ -309,6 +317,29 @@ async def test_left_before_it_could_be_raised(caplog: pytest.LogCaptureFixture) 
             async for _ in outcomes:
                 break
     assert caplog.messages == ["outcomes were closed before OwnError could be raised"]
+
+
+@pytest.mark.parametrize("asked_of", [lambda failed: failed, lambda failed: failed.error])
+async def test_each_failure_tells_whether_it_may_have_cost_money(asked_of: Any) -> None:
+    """An OSError of a file knows it as every error does: by whether its request was on its way."""
+    desk = Desk()
+    async with outcomes_of(PROMPTS[:5], desk, 5, ordered=True) as outcomes:
+        await settle()
+        for index in (1, 2):
+            await desk.observers[index].before_send(1)
+        await desk.observers[2].on_not_executed(ImagesError("refused"))
+        for index in (0, 1, 2):
+            desk.fail(index, OSError(28, "no space"))
+        desk.fail(3, ImagesError("no"))
+        desk.fail(4, OutcomeUnknownError("who knows"))
+        failed = [outcome async for outcome in outcomes]
+    assert [asked_of(outcome).maybe_billed for outcome in failed] == [False, True, False, False, True]
+    assert outcomes.progress.unknown == 2
+
+
+def test_a_failure_made_by_hand_is_not_taken_for_billed() -> None:
+    """Its OSError was never on its way anywhere."""
+    assert Failed(0, "0", None, OSError()).maybe_billed is False
 
 
 async def test_an_error_does_not_hold_what_it_knows_for_ever() -> None:

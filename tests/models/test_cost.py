@@ -460,7 +460,7 @@ def test_pictures_to_edit_have_no_estimate() -> None:
 def test_a_result_imports_no_prices() -> None:
     """Until its cost is asked for: a client that never asks is built without them."""
     code = (
-        "import sys; from openai_images.models import ImageResult; "
+        "import sys; from openai_images import ImageResult; "
         "seen = lambda: {'decimal', 'openai_images.models.cost', 'openai_images.catalog.prices'} & set(sys.modules); "
         "assert not seen(), seen(); assert ImageResult(()).cost() is None; assert len(seen()) == 3"
     )

@@ -24,8 +24,8 @@ from openai_images import (
     RetryPolicy,
     Timeouts,
 )
+from openai_images._util.keyword_hints import ATTRIBUTES, KEYWORDS, VALUE_ATTRIBUTES, VERB_KEYWORDS
 from openai_images.many.items import parse_item
-from openai_images.models.keyword_hints import ATTRIBUTES, KEYWORDS, VALUE_ATTRIBUTES, VERB_KEYWORDS
 from openai_images.models.parameters import DESCRIPTIONS
 
 AZURE = "https://name.openai.azure.com"
@@ -106,6 +106,20 @@ def test_a_setting(keyword: str, said: str) -> None:
             ImagesClient.azure(AZURE, api_key="k", **keywords)
     with pytest.raises(TypeError, match="with_options has no setting"):
         client().with_options(**keywords)
+
+
+async def test_an_edit_without_an_image() -> None:
+    """It is missed by the name of the method that was called, not by a class that the caller never wrote."""
+    edit: Any = client().edit
+    with pytest.raises(
+        TypeError, match=r"^edit\(\) and stream_edit\(\) need the image to edit: pass image=…"
+    ):
+        await edit("n")
+    stream_edit: Any = client().stream_edit
+    with pytest.raises(TypeError, match=r"stream_edit\(\) need the image"):
+        stream_edit("n", size="1024x1024")
+    with pytest.raises(TypeError, match=r"write image=…"):
+        await edit("n", images="x.png")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
-from openai_images.models import Image, ImageResult
+from openai_images import Image, ImageResult
 
 SVG = '\ufeff<svg xmlns="http://www.w3.org/2000/svg" width="4" height="3"><text>Füße &lt;</text></svg>'
 SOURCE = re.compile(r'src="data:([^;]+);base64,([^"]+)"')

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from openai_images.models import Image, ImageResult, SvgUsage, TokenDetails, Usage
+from openai_images import Image, ImageResult, SvgUsage, TokenDetails, Usage
 from openai_images.models.results import total_usage
 from openai_images.models.usage import sum_usages
 from openai_images.wire.codec import structure_completed, structure_result

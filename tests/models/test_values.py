@@ -9,9 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from openai_images import models
-from openai_images.errors import ConfigurationError, RequestInvalidError
-from openai_images.models import (
+from openai_images import (
     CompletedImage,
     GenerateParams,
     GenerateRequest,
@@ -25,6 +23,7 @@ from openai_images.models import (
     UnknownEvent,
     Usage,
 )
+from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.models.requests import EditParams, EditRequest, ImageReference
 from openai_images.models.results import with_images
 
@@ -160,9 +159,3 @@ def test_counts_make_sense(name: str) -> None:
     for bad in (0, -1, 1.5, None, "10", math.nan):
         with pytest.raises(ConfigurationError, match=rf"Limits\({name}=.*\): must be a whole number above 0"):
             Limits(**{name: bad})
-
-
-def test_all_names() -> None:
-    """The package of models names what it gives, in order."""
-    assert models.__all__ == sorted(models.__all__)
-    assert all(hasattr(models, name) for name in models.__all__)

@@ -59,7 +59,7 @@ def test_pages_are_used_again(how: str, count: int) -> None:
 @pytest.mark.skipif(sys.flags.dev_mode, reason="not done there")
 def test_it_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The block is freed once in a process."""
-    monkeypatch.setattr(heap._State, "is_adapted", False)
+    heap.adapt_to_images.cache_clear()
     sizes: list[int] = []
     monkeypatch.setattr("builtins.bytes", sizes.append)
     heap.adapt_to_images()

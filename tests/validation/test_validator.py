@@ -11,18 +11,17 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 
+from openai_images import GenerateRequest
 from openai_images.catalog.models import MODELS, find_model
 from openai_images.errors import ConfigurationError, RequestInvalidError
-from openai_images.models import GenerateRequest
 from openai_images.models.requests import EditRequest
 from openai_images.validation import context as asked_module
 from openai_images.validation.context import context_from
-from openai_images.validation.near_names import is_misspelt, near_name, near_size
+from openai_images.validation.name_rules import is_misspelt, near_name, near_size
 from openai_images.validation.validator import (
     Mode,
     Problem,
     RequestValidator,
-    check as check_on,
     find_problems as problems_on,
 )
 
@@ -31,7 +30,14 @@ ENDS = {end for model in MODELS.values() for end in (model.ends, model.azure_end
 # Each day on which a model ends, the day before, and a year ahead.
 DAYS = sorted({TODAY, *ENDS, *(end - timedelta(days=1) for end in ENDS), TODAY + timedelta(days=365)})
 
-check, problems_of = partial(check_on, today=TODAY), partial(problems_on, today=TODAY)
+problems_of = partial(problems_on, today=TODAY)
+
+
+def check(request: GenerateRequest, mode: Mode, *, stream: bool, **server: bool) -> list[Problem]:
+    """The doubtful problems at OpenAI's own server, or at another `server`."""
+    validator = RequestValidator(mode, wall=Clock(TODAY.isoformat()), **{"official": True, **server})
+    return validator.check(request, stream=stream)
+
 
 # Names in the tables, so that a case fits its line.
 NAMES = {

@@ -12,7 +12,7 @@ import pytest
 from openai_images import errors
 from openai_images.models.image import Image
 from openai_images.wire import codec, salvage
-from openai_images.wire.error_mapping import MAX_DAMAGED, MAX_ERRORS
+from openai_images.wire.error_mapping import MAX_DAMAGED, MAX_ERRORS, ResponseContext, error_from_document
 from openai_images.wire.json_decoder import MAX_IMAGES
 from tests.helpers.decoding import fed
 from tests.helpers.reading import EVENT_STREAM, JSON, Read, reading
@@ -263,6 +263,27 @@ def test_reasons_and_damaged_pictures_are_bounded() -> None:
     failed = b'event: image_generation.partial_failed\ndata: {"error":{"message":"no"}}\n\n' * 500
     good = b'data: {"type":"image_generation.completed","b64_json":"%s"}\n\n' % text("A").encode()
     assert len(reading(EVENT_STREAM)([failed + good]).reasons) == MAX_ERRORS
+
+
+def test_many_long_errors_beside_an_image_take_little_time() -> None:
+    """To classify one takes milliseconds: a hundred held up the loop for a second."""
+
+    def seconds(count: int) -> float:
+        error = {"error": {"message": "the balance of account " * 1000}}
+        body = json.dumps({"data": [{"b64_json": text("A")}, *[error] * count]}).encode()
+        begun = time.process_time()
+        assert reading(JSON)([body]).reasons
+        return time.process_time() - begun
+
+    assert min(seconds(100) for _ in range(3)) < 3 * min(seconds(10) for _ in range(3))
+
+
+@pytest.mark.parametrize(("before", "reason"), [(30_000, "inner"), (33_000, "x " * 149 + "x…")])
+def test_json_among_other_words_is_searched_near_their_start(before: int, reason: str) -> None:
+    """It may begin at several places, each of which is tried."""
+    doc = {"error": {"message": "x " * (before // 2) + '{"error":{"message":"inner"}}'}}
+    found = error_from_document(ResponseContext(200, {}), doc).reason
+    assert found == reason
 
 
 def calls(work: Callable[[], object]) -> int:

@@ -16,14 +16,12 @@ from pathlib import Path
 
 from attrs import define, field
 
-from openai_images.batch.economy.economy_items import EconomyItems, EconomyObserver, ProviderRows
+from openai_images.batch.economy.economy_run import EconomyRun
 from openai_images.batch.folder.image_files import Downloads, complete, discard
 from openai_images.batch.journal.ledger import SubmittedBatch
-from openai_images.batch.provider.input_file import custom_id_of
-from openai_images.batch.provider.output_file import OutputLine, OutputReader, not_run
-from openai_images.batch.provider.provider_batch import ProviderBatch, RejectedLine
-from openai_images.batch.provider.service import BatchService, Download
-from openai_images.batch.run.run_state import RunState
+from openai_images.batch.provider.files import OutputLine, OutputReader, custom_id_of, not_run
+from openai_images.batch.provider.provider_batch import BatchError, ProviderBatch
+from openai_images.batch.provider.service import BatchService
 from openai_images.client.files import FileSink
 from openai_images.errors import (
     APIConnectionError,
@@ -33,6 +31,7 @@ from openai_images.errors import (
     ResponseTooLargeError,
     StatusOutcomeUnknownError,
 )
+from openai_images.http.get_requests import FileDownload
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult, with_images
 from openai_images.wire.redaction import Redaction
@@ -72,21 +71,12 @@ class _Batch:
 class Collector:
     """Collects ended batches one after the other; whether the run is being stopped is checked between lines."""
 
-    def __init__(
-        self,
-        run: RunState,
-        service: BatchService,
-        items: EconomyItems,
-        observer: EconomyObserver,
-    ) -> None:
+    def __init__(self, run: EconomyRun, service: BatchService) -> None:
         self._run = run
+        self._state = run.state
         self._service = service
-        self._downloads = Downloads(run.root)
-        self._items = items
-        self._end_item = observer.end_item
-        self._is_stopping = observer.is_stopping
+        self._downloads = Downloads(run.state.root)
         self._slots = asyncio.Semaphore(_LINES_AT_ONCE)
-        self._rows = ProviderRows(run)
         self._known: tuple[int, frozenset[str]] = (0, frozenset())
 
     async def collect(self, submitted: SubmittedBatch, ended: ProviderBatch, is_last: bool) -> bool:
@@ -96,7 +86,7 @@ class Collector:
         """
         batch = _Batch(submitted, {custom_id_of(key): key for key in submitted.keys}, is_last=is_last)
         await self._read_files(ended, batch)
-        if self._is_stopping():
+        if self._run.is_stopping:
             return True
         if batch.too_large is not None:
             msg = f"{batch.too_large}; it stays at the provider for 30 days; retry_unknown gives it up"
@@ -124,13 +114,13 @@ class Collector:
                     else _unanswered(ended, redaction, is_not_run=is_not_run)
                 )
                 group.create_task(self._end(key, error))
-        if not self._is_stopping():
-            await self._rows.ended(submitted.tag, ended.status)
+        if not self._run.is_stopping:
+            await self._run.record_batch(submitted.tag, "ended", status=ended.status)
         return True
 
     def _redaction(self, keys: Sequence[str]) -> Redaction:
         """Return what removes the prompts of these items from the provider's messages. Blocks."""
-        return Redaction(tuple({secret for key in keys for secret in self._items.secrets(key)}))
+        return Redaction(tuple({secret for key in keys for secret in self._run.secrets(key)}))
 
     async def _read_files(self, ended: ProviderBatch, batch: _Batch) -> None:
         """Read both files. Raises `ImagesError` after the images before the error are recorded."""
@@ -139,7 +129,7 @@ class Collector:
             try:
                 for file_id in ended.files:
                     await self._read_file(file_id, batch, group)
-                for name in () if self._is_stopping() else batch.keys.keys() & batch.errors.keys():
+                for name in () if self._run.is_stopping else batch.keys.keys() & batch.errors.keys():
                     await self._start_record(name, batch.errors[name], {}, batch, group)
             except ImagesError as error:
                 failure = error
@@ -148,13 +138,13 @@ class Collector:
 
     async def _read_file(self, file_id: str, batch: _Batch, group: asyncio.TaskGroup) -> None:
         """Read a file to its end; after a lost connection, resume at the last complete line. Raises `ImagesError`."""
-        caller, failures = self._run.caller, 0
+        caller, failures = self._state.caller, 0
         batch.position = 0
-        while not self._is_stopping():
+        while not self._run.is_stopping:
             before = batch.position
             reader = OutputReader(
                 self._downloads.new_sink,
-                lambda name: self._items.secrets(batch.keys.get(name, "")),
+                lambda name: self._run.secrets(batch.keys.get(name, "")),
                 max_image_bytes=caller.max_image_bytes,
                 now=caller.timing.wall(),
             )
@@ -182,12 +172,12 @@ class Collector:
                 discard(self._downloads.take())
 
     async def _read(
-        self, download: Download, reader: OutputReader, batch: _Batch, group: asyncio.TaskGroup
+        self, download: FileDownload, reader: OutputReader, batch: _Batch, group: asyncio.TaskGroup
     ) -> bool:
         """Read to the end; return False if the run is stopped before. Raises `APIConnectionError`."""
-        monotonic, loop = self._run.caller.timing.monotonic, asyncio.get_running_loop()
+        monotonic, loop = self._state.caller.timing.monotonic, asyncio.get_running_loop()
         yielded_at = monotonic()
-        while not self._is_stopping() and (chunk := await download.read()):
+        while not self._run.is_stopping and (chunk := await download.read()):
             offset = len(chunk) if reader.in_image and reader.feed_image(chunk) else 0
             while offset < len(chunk):
                 end = chunk_end(chunk, offset)
@@ -198,8 +188,8 @@ class Collector:
                     await asyncio.sleep(0)
                     yielded_at = monotonic()
             for sink in self._downloads.due:
-                await loop.run_in_executor(self._run.threads, sink.flush)
-        if self._is_stopping():
+                await loop.run_in_executor(self._state.threads, sink.flush)
+        if self._run.is_stopping:
             return False
         for line in reader.finish():
             if line.is_torn and not batch.is_last:  # the file may be complete the next time
@@ -221,7 +211,7 @@ class Collector:
         elif line.result is not None:
             batch.succeeded.add(name)
         answer = line.result or line.error
-        if key is not None and isinstance(answer, ResponseTooLargeError) and not self._items.gives_up:
+        if key is not None and isinstance(answer, ResponseTooLargeError) and not self._run.gives_up:
             batch.too_large, answer = answer, None
         if key is None or answer is None or key not in batch.submitted.keys:
             discard(sinks)
@@ -244,19 +234,21 @@ class Collector:
 
     async def _known_names(self) -> frozenset[str]:
         """Return the custom ids of all requests of the folder, for lines of other batches."""
-        keys = list(self._run.ledger.records)
+        keys = list(self._state.ledger.records)
         if len(keys) != self._known[0]:
             names = await asyncio.to_thread(lambda: frozenset(map(custom_id_of, keys)))
             self._known = len(keys), names
         return self._known[1]
 
     async def _record(self, key: str, answer: ImageResult | ImagesError, sinks: dict[Path, FileSink]) -> None:
-        steps = asyncio.get_running_loop().run_in_executor(self._run.threads, _complete_images, answer, sinks)
+        steps = asyncio.get_running_loop().run_in_executor(
+            self._state.threads, _complete_images, answer, sinks
+        )
         await self._end(key, await steps)
 
     async def _end(self, key: str, answer: ImageResult | ImagesError) -> None:
         try:
-            await self._end_item(key, answer)
+            await self._run.end_item(key, answer)
         finally:
             self._slots.release()
 
@@ -289,7 +281,7 @@ def _unanswered(ended: ProviderBatch, redaction: Redaction, *, is_not_run: bool)
     )
 
 
-def _rejected(line: RejectedLine, redaction: Redaction) -> ImagesError:
+def _rejected(line: BatchError, redaction: Redaction) -> ImagesError:
     """Return the error of a request that the provider did not accept, and its whole batch for it."""
     reason = f": {redaction.text(line.reason)}" if line.reason else ""
     msg = f"the provider did not accept this request, and its batch was not run{reason}; it is not billed"

@@ -1,163 +1,141 @@
-"""A run in economy: sends items in batches to the provider, waits for the batches, and collects them.
+"""A run in economy: sends items in batches to the provider, polls the batches until one has ended, and collects it.
 
 Invariants: a batch that was created is collected after its end, by this run or a later one; stopping, an error or a
-crash does not change it; the error of one batch is raised after the others are collected.
-Must not: decide what a response means (`SubmittedItem`), or what is sent (`plan.py`).
+crash does not change it; a batch that cannot be polled or collected is left to another run, and its error is raised
+after the others are collected; status requests become rarer with a batch's age; a short outage is tolerated; files with
+missing lines are read again for an hour; each wait is bounded and shows its reason and end.
+Must not: decide what a response means (`SubmittedItem`), or what is sent (`plan.py`); give up a batch that was just
+created (the provider may not list it yet).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import Awaitable
 from contextlib import suppress
-from functools import partial
-from typing import Any
+from datetime import datetime
+from typing import TypeVar
 
-from attrs import evolve
+from attrs import define, field
 
 from openai_images.batch.economy.collector import Collector
-from openai_images.batch.economy.economy_items import EconomyItems, EconomySettings
+from openai_images.batch.economy.economy_run import EconomyRun, StoppedError
 from openai_images.batch.economy.submitter import Submitter
-from openai_images.batch.economy.watcher import Watcher
 from openai_images.batch.folder.image_files import Downloads
+from openai_images.batch.journal.ledger import SubmittedBatch
+from openai_images.batch.provider.provider_batch import WINDOW, ProviderBatch, poll_delay
 from openai_images.batch.provider.service import BatchService
 from openai_images.errors import (
+    APIConnectionError,
     APIStatusError,
-    AuthenticationError,
     ImagesError,
-    QuotaExhaustedError,
+    InternalServerError,
+    NotFoundError,
+    RateLimitError,
 )
-from openai_images.many.items import RunOptions, Send
-from openai_images.many.runner import Runner
-from openai_images.models.outcomes import Progress, Succeeded
-from openai_images.models.results import ImageResult
 
 _log = logging.getLogger("openai_images")
 
 _ENDED_ALREADY = (400, 404, 409)
 """Statuses of cancelling a batch that has ended, or is already being cancelled."""
 
+_GRACE = 6 * 3600.0
+"""Seconds to wait for a batch after the provider's window: finalizing and cancelling take time."""
 
-class _StoppedError(Exception):
-    """The run was stopped while it waited."""
+_NEW = 600.0
+"""Seconds after its creation within which the provider may not know a batch yet."""
+
+_LATE = 3600.0
+"""Seconds for which the files of an ended batch with missing lines are read again."""
+
+_FIRST_REREAD = 15.0
+"""Seconds before the first repeated read; later waits double, as files may have gigabytes."""
+
+_TRANSIENT = (APIConnectionError, InternalServerError, RateLimitError)
+
+_T = TypeVar("_T")
 
 
-class EconomyRun(Runner):
+class EconomyRunner(EconomyRun):
     """Downloads remote images as any run does; then sends items in batches, waits for them, and collects them."""
-
-    def __init__(
-        self,
-        requests: Iterable[object] | AsyncIterable[object],
-        send: Send,
-        options: RunOptions,
-        settings: EconomySettings,
-    ) -> None:
-        count = len(settings.to_send) + sum(map(len, (b.keys for b in settings.run.ledger.batches.values())))
-        super().__init__(requests, send, evolve(options, total=(options.total or 0) + count))
-        self._settings = settings
-        self._state = settings.run
-        self._timing = settings.run.caller.timing
-        self._items = EconomyItems(settings)
-        self._downloads = Downloads(settings.run.root)
-        self._tickets: dict[str, int] = {}
-        self._have_room: set[str] = set()  # tags of batches after whose creation another batch has ended
-        self._sends = True  # False if there is a budget, and the cost of earlier runs is unknown
-        self._reason: str | None = None
-        self._error: ImagesError | None = None
-        self._stopping = asyncio.Event()
-
-    def progress(self) -> Progress:
-        """Return the current progress, with the reason of the wait."""
-        return evolve(super().progress(), wait_reason=self._reason)
-
-    def stop(self) -> None:
-        """Send nothing new and stop waiting: batches continue at the provider, and another run collects them."""
-        self._stopping.set()
-        super().stop()
 
     async def _main(self) -> None:
         await super()._main()
+        downloads = Downloads(self.state.root)
         try:
-            await asyncio.to_thread(self._downloads.clear)
-            if not self._stopping.is_set():
-                await self._run_batches(self._state.caller.batch_service())
-        except _StoppedError:
+            await asyncio.to_thread(downloads.clear)
+            if not self.is_stopping:
+                await self._run_batches(self.state.caller.batch_service())
+        except StoppedError:
             pass
         except (ImagesError, OSError) as error:
-            self._state.halt(error)
+            self.state.halt(error)
         finally:
             with suppress(OSError):
-                await asyncio.to_thread(self._downloads.clear)
-        if self._error is not None:
-            self._state.halt(self._error)
+                await asyncio.to_thread(downloads.clear)
+        if self.error is not None:
+            self.state.halt(self.error)
 
     async def _run_batches(self, service: BatchService) -> None:
         """Resume the batches of earlier runs, send the planned items, and collect all batches. Raises `ImagesError`."""
-        submitter = Submitter(self._state, service, self._items, self)
-        watcher = Watcher(self._state, service, self._settings.options, self)
-        collector = Collector(self._state, service, self._items, self)
-        options, batches = self._settings.options, self._state.ledger.batches
+        submitter, watcher = Submitter(self, service), Watcher(self, service)
+        options, batches = self.state.options, self.state.ledger.batches
         for batch in list(batches.values()):
             for key in batch.keys:
-                self.on_start(key)
-        submitter.queue.extend(self._settings.to_send)
+                self.start_item(key)
+        submitter.queue.extend(self.state.opened.plan.to_send)
         for batch in [batch for batch in batches.values() if not batch.id]:
             try:
                 if not await submitter.resolve(batch):
                     await submitter.release(batch)
             except ImagesError as error:  # left to another run; the others are collected
-                self._error = self._error or error
-        if options.budget is not None and (count := self._state.ledger.submitted_unpriceable):
+                self.error = self.error or error
+        if options.budget is not None and (count := self.state.ledger.submitted_unpriceable):
             _log.warning(
                 "%d requests at the provider have no estimate: this run only collects, and sends nothing more",
                 count,
             )
-            submitter.lacks_budget, self._sends = bool(submitter.queue), False
+            submitter.lacks_budget, submitter.is_closed = bool(submitter.queue), True
         if options.cancel:
             submitter.queue.clear()
             await self._cancel(service)
         try:
-            await self._collect_all(submitter, collector, watcher)
+            await self._collect_all(submitter, watcher)
         finally:
-            self._error = self._error or watcher.error or submitter.refusal
-        if submitter.lacks_budget and not self._stopping.is_set():
-            self._state.stop_reason.set("budget")
+            self.error = self.error or watcher.error or submitter.refusal
+        if submitter.lacks_budget and not self.is_stopping:
+            self.state.stop_reason.set("budget")
 
-    async def _collect_all(self, submitter: Submitter, collector: Collector, watcher: Watcher) -> None:
+    async def _collect_all(self, submitter: Submitter, watcher: Watcher) -> None:
         """Send the queue, and collect batches until there are none. Raises `ImagesError` and OSError."""
-        batches, is_queue_full = self._state.ledger.batches, False
-        while not self._stopping.is_set():
-            if self._error is None and not is_queue_full:
-                await self._submit(submitter)
+        batches, is_queue_full = self.state.ledger.batches, False
+        have_room: set[str] = set()  # tags of batches after whose creation another batch has ended
+        while not self.is_stopping:
+            if self.error is None and not is_queue_full:
+                try:
+                    await submitter.submit()
+                except ImagesError as error:  # raised at the end
+                    self.error = error
             found = await watcher.next_ended()
-            self._reason = None
+            self.end_wait()
             if found is None:
                 break
             batch, ended = found
-            has_room = batch.tag in self._have_room
+            has_room = batch.tag in have_room
             if ended.is_queue_full and (has_room or len(batches) > 1):
                 codes = "; ".join(ended.codes)
                 _log.warning("the provider accepts no more requests now: %s", codes)
                 await submitter.release(batch, status=ended.status)
                 is_queue_full = not has_room  # sent again after another batch has ended
-            elif await watcher.collect(batch, ended, collector.collect):
-                self._have_room.update(batches)
+            elif await watcher.collect(batch, ended):
+                have_room.update(batches)
                 is_queue_full = False
-
-    async def _submit(self, submitter: Submitter) -> None:
-        """Send what the budget allows; after an error, which is raised at the end, nothing more is sent."""
-        if not self._sends:
-            return
-        try:
-            await submitter.submit(is_budgeted=self._settings.options.budget is not None)
-        except ImagesError as error:
-            self._error = error
 
     async def _cancel(self, service: BatchService) -> None:
         """Cancel all existing batches. Raises the first `ImagesError` after trying each of them."""
         failure: ImagesError | None = None
-        for batch in [batch for batch in self._state.ledger.batches.values() if batch.id]:
+        for batch in [batch for batch in self.state.ledger.batches.values() if batch.id]:
             try:
                 await service.cancel(batch.id)
             except ImagesError as error:
@@ -168,49 +146,147 @@ class EconomyRun(Runner):
         if failure is not None:
             raise failure
 
-    def is_stopping(self) -> bool:
-        """Return whether the run is being stopped."""
-        return self._stopping.is_set()
 
-    async def wait_for(self, seconds: float, reason: str) -> None:
-        """Sleep, showing the reason. Raises `_StoppedError`."""
-        self._reason = reason
-        self.changed()
-        waits = [
-            asyncio.ensure_future(self._timing.sleep(seconds)),
-            asyncio.ensure_future(self._stopping.wait()),
-        ]
+@define
+class _WatchState:
+    """The state of a watched batch; times are monotonic. `down_since` has the start of an outage for each operation."""
+
+    first_look: float
+    due: float = 0.0
+    seen: ProviderBatch | None = None
+    late_since: float | None = None
+    down_since: dict[str, float] = field(factory=dict[str, float])
+    is_left_out: bool = False
+
+
+class Watcher:
+    """Watches batches: `next_ended` returns one to `collect`; `error` is the error of the first one left out."""
+
+    def __init__(self, run: EconomyRun, service: BatchService) -> None:
+        self._run = run
+        self._service = service
+        self._collector = Collector(run, service)
+        self._batches = run.state.ledger.batches
+        self._timing = run.state.caller.timing
+        self._watched: dict[str, _WatchState] = {}
+        self._taken_over = frozenset(self._batches)
+        self.error: ImagesError | None = None
+
+    @property
+    def batches(self) -> list[SubmittedBatch]:
+        """The batches that certainly exist and are not left out."""
+        batches = [batch for batch in self._batches.values() if batch.id]
+        return [batch for batch in batches if not self._of(batch).is_left_out]
+
+    async def next_ended(self) -> tuple[SubmittedBatch, ProviderBatch] | None:
+        """Poll the batches in turn until one has ended; None if there are none, or the run is stopped.
+
+        Raises as `EconomyRun.wait_for` does.
+        """
+        while batches := self.batches:
+            for batch in batches:
+                if self._of(batch).due <= self._timing.monotonic():
+                    ended = await self._tried(batch, "polled", self._look(batch))
+                    if ended is not None:
+                        return batch, ended
+                    if self._run.is_stopping:
+                        return None
+            if batches := self.batches:
+                due = min(self._of(batch).due for batch in batches)
+                await self._run.wait_for(max(0.0, due - self._timing.monotonic()), self._describe())
+        return None
+
+    async def collect(self, batch: SubmittedBatch, ended: ProviderBatch) -> bool:
+        """Collect a batch; return False if it must be tried again, or is left out. Raises OSError."""
+        watched, now, count = self._of(batch), self._timing.monotonic(), len(batch.keys)
+        is_last = not ended.is_ended or (watched.late_since is not None and now >= watched.late_since + _LATE)
+        is_collected = await self._tried(batch, "collected", self._collector.collect(batch, ended, is_last))
+        if len(batch.keys) < count:
+            watched.down_since.clear()
+        if is_collected is False:
+            now = self._timing.monotonic()
+            watched.late_since = since = now if watched.late_since is None else watched.late_since
+            watched.due = min(now + max(_FIRST_REREAD, now - since), since + _LATE)
+        return is_collected is True
+
+    async def _tried(self, batch: SubmittedBatch, done: str, attempt: Awaitable[_T]) -> _T | None:
+        """Return the result of an attempt; None if it must be tried again, or the batch is left out."""
+        watched = self._of(batch)
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waits:
-                each.cancel()
-        if self._stopping.is_set():
-            raise _StoppedError
+            result = await attempt
+        except _TRANSIENT as error:
+            now = self._timing.monotonic()
+            since = watched.down_since.setdefault(done, now)
+            if now - since > self._run.state.options.max_outage:
+                self._leave_out(batch, error)
+            else:
+                watched.due = now + poll_delay(now - since)
+                _log.warning("batch %s could not be %s, retrying: %s", batch.id, done, error)
+        except ImagesError as error:
+            self._leave_out(batch, error)
+        else:
+            watched.down_since.pop(done, None)
+            return result
+        return None
 
-    def on_start(self, key: str) -> None:
-        """Count an item that is sent next, or is at the provider."""
-        self._tickets[key] = ticket = self.scheduler.start()
-        self.scheduler.send(ticket)
+    def _leave_out(self, batch: SubmittedBatch, error: ImagesError) -> None:
+        _log.warning("batch %s is left to another run: %s", batch.id, error)
+        self._of(batch).is_left_out = True
+        self.error = self.error or error
 
-    async def on_end(self, key: str, error: ImagesError | None) -> None:
-        """End an item with an error, or without one if it was not sent."""
-        if error is not None:
-            await self.end_item(key, error)
-        elif key in self._tickets:
-            self._drop(self._tickets.pop(key))
+    async def _look(self, batch: SubmittedBatch) -> ProviderBatch | None:
+        """Get the state of a batch; return it if it has ended. Raises `ImagesError`."""
+        watched, age = self._of(batch), self._timing.wall() - batch.since
+        try:
+            seen = await self._service.retrieve(batch.id)
+        except NotFoundError as error:
+            if max(age, self._timing.monotonic() - watched.first_look) < _NEW:
+                seen = ProviderBatch(id=batch.id, status="unknown")
+            elif self._run.gives_up and batch.tag in self._taken_over:
+                return ProviderBatch(id=batch.id, status="gone")
+            else:
+                raise _not_known(error) from None
+        watched.seen = seen
+        if seen.is_ended:
+            return seen
+        if age > WINDOW + _GRACE:
+            msg = f"batch {seen.id} should have ended hours ago, but is still {seen.status[:40]!r}; ask the provider"
+            raise ImagesError(f"{msg}, or run this again later")
+        watched.due = self._timing.monotonic() + poll_delay(age)
+        return None
 
-    async def end_item(self, key: str, answer: ImageResult | ImagesError) -> None:
-        """Record and emit the outcome of an item."""
-        outcome = await self._items.end(key, answer)
-        cost = None
-        if isinstance(outcome, Succeeded):
-            cost = self._cost(outcome.request, outcome.result)
-        elif isinstance(outcome.error, QuotaExhaustedError | AuthenticationError):
-            self._error = outcome.error
-        self._finish(self._tickets.pop(key), outcome, cost)
+    def _of(self, batch: SubmittedBatch) -> _WatchState:
+        if batch.tag not in self._watched:
+            self._watched[batch.tag] = _WatchState(first_look=self._timing.monotonic())
+        return self._watched[batch.tag]
+
+    def _describe(self) -> str:
+        """Return the reason and the end of the wait."""
+        batches = self.batches
+        late = [since for batch in batches if (since := self._of(batch).late_since) is not None]
+        if batches and len(late) == len(batches):
+            rest = max(late) + _LATE - self._timing.monotonic()
+            until = _shown(self._timing.wall() + rest)
+            return (
+                f"lines are missing in the provider's files, which are read again until {until} at the latest"
+            )
+        seen = [seen for batch in batches if (seen := self._of(batch).seen) is not None]
+        done = sum((batch.completed or 0) + (batch.failed or 0) for batch in seen)
+        total = sum(len(batch.keys) for batch in batches)
+        number = f"{len(batches):,} batches" if len(batches) > 1 else "a batch"
+        until = _shown(max((batch.since for batch in batches), default=0.0) + WINDOW)
+        return (
+            f"waiting for {number} at the provider ({done:,} of {total:,} done), until {until} at the latest"
+        )
 
 
-def economy_runner(*settings: Any) -> Callable[..., Runner]:
-    """Return the constructor of a run with these `EconomySettings`."""
-    return partial(EconomyRun, settings=EconomySettings(*settings))
+def _shown(unix_time: float) -> str:
+    return datetime.fromtimestamp(unix_time).astimezone().strftime("%d %b %H:%M")
+
+
+def _not_known(error: NotFoundError) -> NotFoundError:
+    msg = (
+        f"{error}. This key does not know the batch: use the key and project of its creation; "
+        "retry_unknown gives up a batch of an earlier run, and counts its items as unknown"
+    )
+    return NotFoundError(msg, status_code=error.status_code, code=error.code)

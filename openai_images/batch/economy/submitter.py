@@ -15,20 +15,15 @@ from collections import deque
 
 from attrs import define, evolve, field
 
-from openai_images.batch.economy.economy_items import (
-    EconomyItems,
-    EconomyObserver,
-    ProviderRows,
-    record_submitted,
-)
+from openai_images.batch.economy.economy_run import EconomyRun
 from openai_images.batch.journal.journal import error_fields
 from openai_images.batch.journal.journal_reader import JournalRow
 from openai_images.batch.journal.ledger import SubmittedBatch
-from openai_images.batch.provider.input_file import InputFile, custom_id_of, endpoint_of
+from openai_images.batch.provider.files import InputFile, custom_id_of, endpoint_of
 from openai_images.batch.provider.provider_batch import ProviderBatch
 from openai_images.batch.provider.service import BatchService
 from openai_images.batch.run.recorder import ItemRecorder
-from openai_images.batch.run.run_state import RunState, WorkItem
+from openai_images.batch.run.run_state import WorkItem
 from openai_images.errors import (
     APIConnectionError,
     BadRequestError,
@@ -67,16 +62,14 @@ class _Draft:
 class Submitter:
     """Sends items: `submit` what the budget allows, `resolve` a batch that may or may not exist."""
 
-    def __init__(
-        self, run: RunState, service: BatchService, items: EconomyItems, observer: EconomyObserver
-    ) -> None:
+    def __init__(self, run: EconomyRun, service: BatchService) -> None:
         self._run = run
+        self._state = run.state
         self._service = service
-        self._items = items
-        self._observer = observer
-        self._rows = ProviderRows(run)
         self.queue: deque[str] = deque()
         self.lacks_budget = False
+        self.is_closed = False
+        """Whether nothing more is sent."""
         self._refused: dict[Group, ImagesError] = {}
 
     @property
@@ -84,24 +77,27 @@ class Submitter:
         """The error with which the provider rejected a model's batch, whose items are left for another run."""
         return next(iter(self._refused.values()), None)
 
-    async def submit(self, *, is_budgeted: bool) -> None:
+    async def submit(self) -> None:
         """Send the items of the queue, as far as the budget allows. Raises `ImagesError` and OSError."""
+        if self.is_closed:
+            return
         self.lacks_budget = False
+        is_budgeted = self._state.options.budget is not None
         drafts: dict[Group, _Draft] = {}
         try:
-            while self.queue and not self._observer.is_stopping():
-                work = self._items.work(self.queue[0])
+            while self.queue and not self._run.is_stopping:
+                work = self._run.work(self.queue[0])
                 if is_budgeted and work.reservation is None:
-                    reservation = self._run.budget.try_reserve(self._run.cost(work.item))
+                    reservation = self._state.budget.try_reserve(self._state.cost(work.item))
                     if reservation is None:
                         self.lacks_budget = True
                         break
                     work = evolve(work, reservation=reservation)
-                    self._items.replace(work.item.key, work)
+                    self._run.replace(work)
                 self.queue.popleft()
                 await self._add(work, drafts)
             for group in list(drafts):
-                if not self._observer.is_stopping():
+                if not self._run.is_stopping:
                     await self._send(group, drafts.pop(group))
         finally:
             for draft in drafts.values():
@@ -116,7 +112,7 @@ class Submitter:
         if await self._find(batch):
             return True
         if not batch.input_file_id or not await self._service.has_file(batch.input_file_id):
-            if is_own or not self._items.gives_up:
+            if is_own or not self._run.gives_up:
                 file = f"have its input file {batch.input_file_id}" if batch.input_file_id else "list it"
                 msg = (
                     f"it is not known whether a batch was created, because this key does not {file}: use the key "
@@ -126,7 +122,7 @@ class Submitter:
             await self._give_up(batch)
             return True
         reason = f"it is not known whether a batch was created; reading the provider's list again in {SETTLE:.0f} s"
-        await self._observer.wait_for(SETTLE, reason)
+        await self._run.wait_for(SETTLE, reason)
         return await self._find(batch)
 
     async def _find(self, batch: SubmittedBatch) -> bool:
@@ -134,12 +130,15 @@ class Submitter:
         if not found:
             return False
         best = min(found, key=lambda each: (each.has_failed, -(each.completed or 0)))
-        batch.since = batch.since or best.created_at or self._run.caller.timing.wall()
-        await self._rows.created(batch, best.id)
+        batch.since = batch.since or best.created_at or self._state.caller.timing.wall()
+        await self._record_created(batch, best.id)
         for extra in found:
             if extra is not best and (extra.completed or not extra.is_ended):
                 await self._cancel_extra(best, extra)
         return True
+
+    async def _record_created(self, batch: SubmittedBatch, batch_id: str) -> None:
+        await self._run.record_batch(batch.tag, "created", since=int(batch.since), id=batch_id)
 
     async def _cancel_extra(self, batch: ProviderBatch, extra: ProviderBatch) -> None:
         if extra.is_ended:
@@ -156,24 +155,24 @@ class Submitter:
         """Record the items of a batch that may exist in another project as unknown. Raises OSError."""
         for key in list(batch.keys):
             msg = "it is not known whether its batch was created; it may have been billed"
-            await self._observer.on_end(key, StatusOutcomeUnknownError(msg))
-        await self._rows.ended(batch.tag, "gone")
+            await self._run.end_item(key, StatusOutcomeUnknownError(msg))
+        await self._run.record_batch(batch.tag, "ended", status="gone")
 
     async def release(self, batch: SubmittedBatch, status: str = "not created") -> None:
         """Record that no request of the batch was executed, and queue those to send again. Raises OSError."""
         keys = list(batch.keys)
         await self._record_not_run(batch, {"message": f"its batch at the provider was {status}"}, status)
-        self.queue.extendleft(key for key in reversed(keys) if self._items.is_to_send(key))
+        self.queue.extendleft(key for key in reversed(keys) if self._run.is_to_send(key))
 
     async def _record_not_run(self, batch: SubmittedBatch, fields: JournalRow, status: str) -> None:
         await asyncio.gather(*(self._release_item(key, fields) for key in list(batch.keys)))
-        await self._rows.ended(batch.tag, status)
+        await self._run.record_batch(batch.tag, "ended", status=status)
 
     async def _release_item(self, key: str, fields: JournalRow) -> None:
-        work = self._items.work(key)
-        await ItemRecorder(self._run, work).record("refused", fields)
+        work = self._run.work(key)
+        await ItemRecorder(self._state, work).record("refused", fields)
         self._free(work)
-        await self._observer.on_end(key, None)
+        self._run.drop_item(key)
 
     async def _add(self, work: WorkItem, drafts: dict[Group, _Draft]) -> None:
         """Add an item to the file of its group; a full file is sent first. Raises as `submit` does."""
@@ -181,7 +180,7 @@ class Submitter:
         group = (request.path, request.model)
         custom_id = custom_id_of(work.item.key)
         try:
-            body = await self._run.caller.json_body(request)
+            body = await self._state.caller.json_body(request)
             draft = drafts.get(group)
             if draft is not None and not await asyncio.to_thread(draft.file.add, custom_id, body):
                 await self._send(group, drafts.pop(group))
@@ -194,14 +193,14 @@ class Submitter:
                     self._new_draft, request.path, custom_id, body
                 )
         except RequestInvalidError as error:  # an unreadable image, or a request that is too large
-            self._observer.on_start(work.item.key)
-            await self._observer.on_end(work.item.key, error)
+            self._run.start_item(work.item.key)
+            await self._run.end_item(work.item.key, error)
             return
         draft.work.append(work)
 
     def _new_draft(self, path: str, custom_id: str, body: bytes | CompositeBody) -> _Draft:
         """Return a file with one line. Blocks. Raises OSError and `RequestInvalidError`."""
-        draft = _Draft(InputFile(path, self._run.root, max_lines=MAX_ITEMS))
+        draft = _Draft(InputFile(path, self._state.root, max_lines=MAX_ITEMS))
         try:
             draft.file.add(custom_id, body)
         except BaseException:
@@ -218,17 +217,19 @@ class Submitter:
             raise
         draft.file.close()
         for work in draft.work:
-            self._observer.on_start(work.item.key)
-        tag, since = secrets.token_hex(16), self._run.caller.timing.wall()
-        batch = await self._rows.creating(tag, input_file_id, since, len(draft.work))
-        lines = enumerate(draft.work, 1)
-        await asyncio.gather(*(record_submitted(self._run, work, tag, line) for line, work in lines))
-        await self._create(batch, group)
+            self._run.start_item(work.item.key)
+        tag, since, count = secrets.token_hex(16), int(self._state.caller.timing.wall()), len(draft.work)
+        await self._run.record_batch(tag, "creating", since=since, input_file_id=input_file_id, items=count)
+        recorders = [ItemRecorder(self._state, work) for work in draft.work]
+        await asyncio.gather(
+            *(recorder.record_sent(1, batch=tag, line=line) for line, recorder in enumerate(recorders, 1))
+        )
+        await self._create(self._state.ledger.batches[tag], group)
 
     async def _create(self, batch: SubmittedBatch, group: Group) -> None:
         """Create a batch after its rows; try again only if it certainly does not exist. Raises `ImagesError`."""
         failure: ImagesError | None = None
-        for _ in range(1 + self._run.caller.retries):
+        for _ in range(1 + self._state.caller.retries):
             try:
                 created = await self._service.create(batch.input_file_id, endpoint_of(group[0]), batch.tag)
             except OutcomeUnknownError as error:
@@ -242,7 +243,7 @@ class Submitter:
                 failure = error
                 break
             else:
-                await self._rows.created(batch, created.id)
+                await self._record_created(batch, created.id)
                 return
         if isinstance(failure, OutcomeUnknownError):
             msg = f"the provider's list shows that a batch was not created, so nothing is billed for it ({failure})"
@@ -262,5 +263,5 @@ class Submitter:
             self._free(work)
 
     def _free(self, work: WorkItem) -> None:
-        self._run.budget.settle(work.reservation, None, ran=False)
-        self._items.replace(work.item.key, evolve(work, reservation=None))
+        self._state.budget.settle(work.reservation, None, ran=False)
+        self._run.replace(evolve(work, reservation=None))

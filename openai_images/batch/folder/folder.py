@@ -9,14 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import define, evolve, field
 
 from openai_images._util.filesystem import Disk, FolderLock
-from openai_images.batch.journal.journal import FORMAT, encode_row
-from openai_images.batch.journal.journal_reader import JournalContents, JournalRow, parse_journal
+from openai_images.batch.journal.journal import FORMAT, Journal
+from openai_images.batch.journal.journal_reader import JournalContents, parse_journal
 from openai_images.errors import BatchFolderError
 
 _MAX_HOLDER = 64
@@ -35,32 +34,6 @@ class Paths:
         self.images, self.thumbs = root / "images", root / "thumbs"
         self.journal, self.torn = root / "journal.jsonl", root / "journal.torn"
         self.lock = root / "batch.lock"
-
-
-@define
-class OpenJournal:
-    """A journal that was read and can be appended to."""
-
-    disk: Disk
-    descriptor: int
-    size: int
-    contents: JournalContents
-
-    def add(self, rows: Sequence[JournalRow]) -> None:
-        """Append these rows and sync them. Raises OSError."""
-        lines = b"".join(map(encode_row, rows))
-        if lines:
-            self.disk.write(self.descriptor, lines)
-            self.disk.sync(self.descriptor)
-            self.size += len(lines)
-
-    def drop_rows(self) -> None:
-        """Free the rows after the ledger is made: there may be many."""
-        self.contents = evolve(self.contents, rows=())
-
-    def close(self) -> None:
-        """Close the file."""
-        self.disk.close(self.descriptor)
 
 
 @define
@@ -97,7 +70,7 @@ class BatchFolder:
         if self._lock is not None:
             self._lock.release()
 
-    def open_journal(self) -> OpenJournal:
+    def open_journal(self) -> tuple[Journal, JournalContents]:
         """Lock, read and repair the journal. Raises `BatchFolderError` and OSError."""
         descriptor = self.disk.open(self.paths.journal)
         try:
@@ -106,13 +79,12 @@ class BatchFolder:
             data = self.disk.read(self.paths.journal)
             contents = parse_journal(data)
             self._reject_journal(data, contents)
-            journal = OpenJournal(self.disk, descriptor, len(data), contents)
-            self._repair(journal)
+            size, contents = self._repair(descriptor, len(data), contents)
             self.disk.sync_folder(self.paths.root)
         except BaseException:
             self.disk.close(descriptor)
             raise
-        return journal
+        return Journal(self.disk, descriptor, size), contents
 
     @property
     def _display_path(self) -> str:
@@ -190,26 +162,27 @@ class BatchFolder:
             msg = f"the journal in {self._display_path} is from a newer version of this package; use that version"
             raise BatchFolderError(msg)
 
-    def _repair(self, journal: OpenJournal) -> None:
-        """Add a missing newline to the last line, and move a torn line to `journal.torn`."""
-        contents, disk = journal.contents, self.disk
-        if contents.torn:
-            descriptor = disk.open(self.paths.torn)
+    def _repair(self, descriptor: int, size: int, contents: JournalContents) -> tuple[int, JournalContents]:
+        """Add a missing newline to the last line, and move a torn line to `journal.torn`, with a note."""
+        disk, torn = self.disk, contents.torn
+        if torn:
+            torn_file = disk.open(self.paths.torn)
             try:
-                disk.write(descriptor, contents.torn + b"\n")
-                disk.sync(descriptor)
+                disk.write(torn_file, torn + b"\n")
+                disk.sync(torn_file)
             finally:
-                disk.close(descriptor)
+                disk.close(torn_file)
             disk.sync_folder(self.paths.root)
-            journal.size -= len(contents.torn)
-            disk.truncate(journal.descriptor, journal.size)
-            disk.sync(journal.descriptor)
+            size -= len(torn)
+            disk.truncate(descriptor, size)
+            disk.sync(descriptor)
             note = (
-                f"the last line of journal.jsonl was torn ({len(contents.torn):,} bytes, as after a crash): it was "
-                "moved to journal.torn, and its item is checked again"
+                f"the last line of journal.jsonl was torn ({len(torn):,} bytes, as after a crash): it was moved to "
+                "journal.torn, and its item is checked again"
             )
-            journal.contents = evolve(contents, notes=(*contents.notes, note))
+            contents = evolve(contents, notes=(*contents.notes, note))
         if contents.lacks_newline:
-            disk.write(journal.descriptor, b"\n")
-            disk.sync(journal.descriptor)
-            journal.size += 1
+            disk.write(descriptor, b"\n")
+            disk.sync(descriptor)
+            size += 1
+        return size, contents

@@ -1,7 +1,7 @@
 """The columns of a batch's rows: their names, how values are parsed, and the problems of unknown names.
 
-Invariants: pure; `COLUMNS` is the only table of parameters, and `parse_value` parses all of them; unknown names are
-reported once for a file, with the keyword that handles them.
+Invariants: pure; relative paths of images are relative to the input file; `COLUMNS` is the only table of parameters,
+and `parse_value` parses all of them; unknown names are reported once for a file, with the keyword that handles them.
 Must not: repeat a value, which may be a prompt; ignore an unknown name unless configured.
 """
 
@@ -9,16 +9,26 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from openai_images._util.json import is_mapping
-from openai_images.batch.items.source_images import IMAGE_NAMES, IMAGE_TYPE, parse_images
-from openai_images.models.requests import GenerateParams
+from openai_images._util.json import is_list, is_mapping, is_object
+from openai_images.models.requests import (
+    EditRequest,
+    GenerateParams,
+    GenerateRequest,
+    ImageReference,
+    reference_of,
+)
 
+EDIT_NAMES = ("image", "mask", "markup", "input_fidelity")
+"""The parameters that only edits have, as columns of an input file."""
+
+IMAGE_NAMES = EDIT_NAMES[:3]
 _NOT_IN_BATCHES: Final = {
     "stream": "a batch does not stream; leave it out",
     "partial_images": "a batch does not stream, so there are no partial images; leave it out",
@@ -83,7 +93,7 @@ _TYPE_NAMES: Final[Mapping[type | None, str]] = {
     int: "a whole number",
     dict: "a JSON object",
     str: "text",
-    None: IMAGE_TYPE,
+    None: "a path or a URL, for image also a list of them",
 }
 
 
@@ -92,7 +102,7 @@ def parse_value(name: str, value: Any, *, from_text: bool) -> Any:
     cls = COLUMNS[name]
     try:
         if cls is None:
-            return parse_images(name, value, from_text=from_text)
+            return _parse_images(name, value, from_text=from_text)
         return _parse_text(cls, value) if from_text else _convert(cls, value)
     except (TypeError, ValueError, RecursionError):
         raise ValueError(f"{name} must be {_TYPE_NAMES[cls]}") from None
@@ -113,6 +123,50 @@ def _convert(cls: type, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, cls):
         raise TypeError
     return value
+
+
+def _parse_images(name: str, value: Any, *, from_text: bool) -> Any:
+    """Return the images of a row. Raises TypeError and ValueError.
+
+    Several images are separate lines or a JSON list in a cell (`from_text`), a list in JSON. One image is text, or an
+    object with an `image_url` or a `file_id`.
+    """
+    if from_text:
+        text = value.strip()
+        value = json.loads(text) if text[:1] == "[" and text[-1:] == "]" else text.splitlines()
+        value = value[0] if is_list(value) and len(value) == 1 else value
+    if not is_list(value):
+        return _parse_image(value)
+    if name != "image" or not value:
+        raise ValueError(name)
+    return [_parse_image(each) for each in value]
+
+
+def _parse_image(value: Any) -> str | ImageReference:
+    if is_object(value) and len(value) == 1 and value.keys() <= {"image_url", "file_id"}:
+        ((name, text),) = value.items()
+        return ImageReference(**{name: _parse_image_text(text)})
+    return _parse_image_text(value)
+
+
+def _parse_image_text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise TypeError
+    return value.strip()
+
+
+def with_folder(request: GenerateRequest, folder: str) -> GenerateRequest:
+    """Return the request with relative image paths joined to `folder`."""
+    if not isinstance(request, EditRequest) or not folder:
+        return request
+
+    def placed(image: Any) -> Any:
+        if is_list(image):
+            return [placed(each) for each in image]
+        is_path = isinstance(image, str) and reference_of(image) is None
+        return os.path.join(folder, image) if is_path else image  # noqa: PTH118  as the user would write it
+
+    return evolve(request, **{name: placed(getattr(request, name)) for name in IMAGE_NAMES})
 
 
 def coerce_values(

@@ -21,10 +21,9 @@ from typing import Any, Final, NamedTuple, cast, overload
 
 from attrs import evolve
 
-from openai_images.batch.input.columns import near_name, parameter_problem, parse_value
+from openai_images.batch.input.columns import IMAGE_NAMES, near_name, parameter_problem, parse_value
 from openai_images.batch.items.models import BatchItem
 from openai_images.batch.items.resolved_item import checked_items, input_error
-from openai_images.batch.items.source_images import IMAGE_NAMES
 from openai_images.models.requests import GenerateRequest
 
 _NOTHING: Final[Mapping[str, Iterable[Any]]] = {}

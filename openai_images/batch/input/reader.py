@@ -16,12 +16,17 @@ from typing import Any, TextIO
 
 from attrs import evolve
 
-from openai_images.batch.input.columns import ColumnOptions, Problems, coerce_values, parameter_problem
-from openai_images.batch.input.json_rows import read_json, read_jsonl
-from openai_images.batch.input.text_rows import RawRow, RowReader
+from openai_images.batch.input.columns import (
+    EDIT_NAMES,
+    ColumnOptions,
+    Problems,
+    coerce_values,
+    parameter_problem,
+    with_folder,
+)
+from openai_images.batch.input.rows import RawRow, RowReader, read_json, read_jsonl
 from openai_images.batch.items.models import BatchItem
 from openai_images.batch.items.resolved_item import input_error
-from openai_images.batch.items.source_images import EDIT_NAMES, with_folder
 from openai_images.models.requests import EditRequest, GenerateRequest
 
 _log = logging.getLogger("openai_images")
@@ -142,8 +147,7 @@ def _decode(data: bytes, problems: Problems) -> str:
         try:
             line.decode()
         except UnicodeDecodeError as error:
-            why = f"byte {error.start + 1} is not UTF-8; save the file as UTF-8"
-            problems.add(number, f"{why}")
+            problems.add(number, f"byte {error.start + 1} is not UTF-8; save the file as UTF-8")
     return data.decode(encoding, errors="replace")
 
 
@@ -182,8 +186,7 @@ def _check_prompt(prompt: Any, line: int, problems: Problems) -> str:
         problems.add(line, "the prompt is empty")
         return ""
     if len(prompt) > _MAX_PROMPT:
-        long = f"the prompt has {len(prompt):,} characters; {_MAX_PROMPT:,} are allowed"
-        problems.add(line, f"{long}")
+        problems.add(line, f"the prompt has {len(prompt):,} characters; {_MAX_PROMPT:,} are allowed")
     if not _is_encodable(prompt):
         problems.add(line, "the prompt contains half of a surrogate pair, which is not a character")
     return prompt

@@ -1,10 +1,10 @@
 """The items of a batch as they will be sent: complete and validated, with digests and cost estimates.
 
 Invariants: two requests are the same if their bodies are, including the client's model and the bytes of input images;
-journal rows have the digest of the body; all problems are reported together, before anything is sent. As plain values,
-for columns, a request has JSON text for structured values, and paths, URLs or ids for images.
-Must not: put the bytes of an image, the id of a user or, without `prompts`, anything that may contain a prompt into
-plain values.
+journal rows have the digest of the body; all problems are reported together, before anything is sent. An input file is
+identified by the SHA-256 of its bytes, so a changed file is a changed request, and is read once, in chunks; a URL is
+identified by its text, as the server downloads it. Blocks; called in a thread.
+Must not: accept one-shot streams (a later run may have to send them again).
 """
 
 from __future__ import annotations
@@ -12,40 +12,33 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, Final, cast
+from pathlib import Path
+from typing import Any, cast
 
-from attrs import evolve, field, fields_dict, frozen
+from attrs import define, evolve, field, fields_dict, frozen
 
-from openai_images._util.plain_json import json_value
 from openai_images.batch.items.models import BatchItem, BatchOptions
-from openai_images.batch.items.source_images import ImageDigests
-from openai_images.errors import BatchInputError, RequestInvalidError
+from openai_images.errors import BatchInputError, ImagesError, RequestInvalidError
 from openai_images.models.cost import estimate_cost
+from openai_images.models.image import Image
 from openai_images.models.requests import (
     EditRequest,
     GenerateRequest,
-    ImageReference,
     as_list,
-    set_parameters,
+    reference_of,
 )
 from openai_images.wire.codec import encode_json, request_params
 
 _MAX_SHOWN_PROBLEMS = 20
 _MAX_IMAGES = 1_000
+_MAX_SHOWN_PATH = 200
 _MAX_SHORT_PROMPT = 1_000
 """Characters that every model accepts."""
-
-_LEFT_OUT: Final = frozenset({"user", "safety_identifier", "as_json"})
-_PROMPTS: Final = frozenset({"prompt", "extra_body"})
-
-encode_plain = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=float
-).encode
-"""Encodes compact JSON in which a Decimal is a number. Raises TypeError and ValueError."""
 
 
 @frozen
@@ -222,39 +215,59 @@ def _hash_json(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(_canonical_encoder.encode(body).encode()).hexdigest()
 
 
-def plain_parameters(request: GenerateRequest, *, prompts: bool) -> dict[str, Any]:
-    """Return the parameters that are set; without `prompts`, neither the prompt nor `extra_body`."""
-    left_out = _LEFT_OUT if prompts else _LEFT_OUT | _PROMPTS
-    return {
-        name: _plain(name, value) for name, value in set_parameters(request).items() if name not in left_out
-    }
+@define
+class ImageDigests:
+    """Identifies images; files are read once."""
+
+    _by_path: dict[str, str] = field(factory=dict[str, str], init=False, repr=False)
+
+    def of_request(self, request: EditRequest) -> dict[str, Any]:
+        """Return the identities of an edit's images, as JSON. Raises `RequestInvalidError` with all problems."""
+        found: dict[str, list[Any]] = {}
+        problems: list[str] = []
+        for part, name, image in _images(request):
+            try:
+                found.setdefault(part, []).append(self._identify(image))
+            except (ImagesError, ValueError) as error:
+                problems.append(f"{name}: {error}")
+            except OSError as error:
+                why = error.strerror or type(error).__name__
+                problems.append(f"{name}: {str(error.filename)[:_MAX_SHOWN_PATH]!r} cannot be read ({why})")
+        if problems:
+            raise RequestInvalidError("; ".join(problems))
+        return found
+
+    def _identify(self, image: Any) -> dict[str, str | None]:
+        reference = reference_of(image)
+        if reference is not None:
+            return {"image_url": reference.image_url, "file_id": reference.file_id}
+        match image:
+            case Image():
+                return self._identify(image.data if image.path is None else image.path)
+            case bytes() | bytearray() | memoryview():
+                return {"sha256": hashlib.sha256(cast("bytes", image)).hexdigest()}
+            case str() | os.PathLike():
+                return {"sha256": self._digest(os.fspath(image))}
+            case _:
+                raise RequestInvalidError(
+                    f"a batch accepts paths, bytes, Images, URLs and ImageReferences, not {type(image).__name__}, "
+                    "which another run could not send again"
+                )
+
+    def _digest(self, path: str) -> str:
+        if path not in self._by_path:
+            with Path(path).open("rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise RequestInvalidError(f"{path!r} is not a regular file")
+                self._by_path[path] = hashlib.file_digest(file, "sha256").hexdigest()
+        return self._by_path[path]
 
 
-def plain_parameter_names(requests: Iterable[GenerateRequest], *, prompts: bool) -> dict[str, None]:
-    """Return the names that `plain_parameters` returns for any of these requests, in order of appearance."""
-    left_out = _LEFT_OUT if prompts else _LEFT_OUT | _PROMPTS
-    names = dict.fromkeys(name for request in requests for name in set_parameters(request))
-    return {name: None for name in names if name not in left_out}
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Return a value as one cell: text, a number or a boolean; JSON text for structured values."""
-    if name in ("image", "mask", "markup"):
-        names = [_source_name(source) for source in as_list(value)]
-        return names[0] if len(names) == 1 else encode_plain(names)
-    if isinstance(value, str | int):
-        return value
-    try:
-        return encode_plain(value)
-    except (TypeError, ValueError, RecursionError):
-        return encode_plain(json_value(value))
-
-
-def _source_name(source: object) -> str:
-    """Return an input image's path, URL or id; never its bytes."""
-    if isinstance(source, ImageReference):
-        source = source.image_url or source.file_id or ""
-    if isinstance(source, os.PathLike):
-        source = str(cast("os.PathLike[str]", source))
-    is_name = isinstance(source, str) and not source.startswith("data:")
-    return source if is_name and isinstance(source, str) else f"<{type(source).__name__}>"
+def _images(request: EditRequest) -> Iterator[tuple[str, str, Any]]:
+    """Yield each image with its parameter, and its name in messages."""
+    images = as_list(request.image)
+    for number, image in enumerate(images):
+        yield "image", "image" if len(images) == 1 else f"image[{number}]", image
+    for name, layer in (("mask", request.mask), ("markup", request.markup)):
+        if layer is not None:
+            yield name, name, layer

@@ -22,7 +22,7 @@ from pathlib import Path
 from attrs import asdict, frozen
 
 from openai_images._util.filesystem import Disk
-from openai_images._util.plain_json import json_value
+from openai_images._util.json import json_value
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
 from openai_images.errors import (
     APIStatusError,
@@ -62,7 +62,7 @@ class _QueuedRow:
 
 
 class Journal:
-    """Appends rows to an open file of `size` bytes."""
+    """Appends rows to an open file of `size` bytes: `write` them at once, or `append` them to the queue."""
 
     def __init__(self, disk: Disk, descriptor: int, size: int) -> None:
         self._disk = disk
@@ -72,6 +72,11 @@ class Journal:
         self._lock = threading.Lock()
         self._queue: list[_QueuedRow] = []
         self._executor = ThreadPoolExecutor(1, "openai_images journal")
+
+    def write(self, rows: Iterable[JournalRow]) -> None:
+        """Write these rows, before any is queued, and sync them. Blocks. Raises OSError."""
+        if lines := b"".join(map(encode_row, rows)):
+            self._append(lines)
 
     async def append(self, row: JournalRow, folder: Path | None = None) -> None:
         """Write a row to the disk, after the names in `folder`. Raises OSError.

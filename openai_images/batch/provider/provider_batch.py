@@ -7,8 +7,7 @@ executed only if the provider's count proves it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from attrs import field, frozen
@@ -32,11 +31,17 @@ WINDOW: Final = 24 * 3600.0
 _FIRST_DELAY, _LONGEST_DELAY, _SHARE = 1.0, 300.0, 0.1
 
 
-class RejectedLine(NamedTuple):
-    """Why the provider did not accept a line: its code ("" if it is none), and its words, which may repeat a prompt."""
+class BatchError(NamedTuple):
+    """One error of a batch: its code ("" if it is none), its words, which may repeat a prompt, and its line or None."""
 
     code: str
     reason: str
+    line: int | None
+
+    @property
+    def where(self) -> str:
+        """The line in messages, if there is one."""
+        return "" if self.line is None else f"line {self.line}"
 
 
 @frozen(kw_only=True)
@@ -60,7 +65,7 @@ class ProviderBatch:
     tag: str = ""
     reasons: tuple[str, ...] = field(default=(), repr=False)
     codes: tuple[str, ...] = ()
-    rejected: Mapping[int, RejectedLine] = field(factory=dict[int, RejectedLine], repr=False)
+    rejected: Mapping[int, BatchError] = field(factory=dict[int, BatchError], repr=False)
     is_queue_full: bool = False
     """Whether it failed because the tokens of enqueued batches exceed the limit."""
 
@@ -100,7 +105,7 @@ def read_provider_batch(doc: object) -> ProviderBatch | None:
     """Return the batch that a JSON value describes; None if it is not one."""
     if not is_object(doc) or not (name := _text(doc, "id")) or not (status := _text(doc, "status")):
         return None
-    counts, metadata = doc.get("request_counts"), doc.get("metadata")
+    counts, metadata, errors = doc.get("request_counts"), doc.get("metadata"), _errors(doc.get("errors"))
     counts = counts if is_object(counts) else {}
     return ProviderBatch(
         id=name,
@@ -114,12 +119,16 @@ def read_provider_batch(doc: object) -> ProviderBatch | None:
         output_file_id=_text(doc, "output_file_id"),
         error_file_id=_text(doc, "error_file_id"),
         tag=(_text(metadata, TAG) if is_object(metadata) else None) or "",
-        reasons=_reasons(doc.get("errors")),
-        codes=tuple(islice(map(_code, _errors(doc.get("errors"))), _MAX_REASONS)),
-        rejected={
-            line: _rejected(item) for item in _errors(doc.get("errors")) if (line := _line_number(item))
-        },
-        is_queue_full=any(item.get("code") == _QUEUE_FULL for item in _errors(doc.get("errors"))),
+        reasons=tuple(
+            f"{error.where}: {error.reason}" if error.where else error.reason
+            for error in [error for error in errors if error.reason][:_MAX_REASONS]
+        ),
+        codes=tuple(
+            f"{error.code or 'no code'}{f' ({error.where})' if error.where else ''}"
+            for error in errors[:_MAX_REASONS]
+        ),
+        rejected={error.line: error for error in errors if error.line},
+        is_queue_full=any(error.code == _QUEUE_FULL for error in errors),
     )
 
 
@@ -138,42 +147,15 @@ def _count(doc: dict[str, Any], name: str) -> int | None:
     return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
 
 
-def _errors(errors: object) -> Iterator[dict[str, Any]]:
+def _errors(errors: object) -> list[BatchError]:
     items = errors.get("data") if is_object(errors) else None
-    return filter(is_object, items if is_list(items) else ())
+    return [_error(item) for item in items if is_object(item)] if is_list(items) else []
 
 
-def _line_number(item: dict[str, Any]) -> int | None:
-    return _count(item, "line")
-
-
-def _line(item: dict[str, Any]) -> str:
-    return "" if (line := _line_number(item)) is None else f"line {line}"
-
-
-def _code(item: dict[str, Any]) -> str:
-    """Return an error's code, if it is a code and not a sentence, and its line."""
-    code, line = _plain_code(item) or "no code", _line(item)
-    return f"{code} ({line})" if line else code
-
-
-def _plain_code(item: dict[str, Any]) -> str:
-    code = item.get("code")
-    return code if isinstance(code, str) and _CODE.fullmatch(code) else ""
-
-
-def _rejected(item: dict[str, Any]) -> RejectedLine:
-    message = item.get("message")
-    return RejectedLine(_plain_code(item), message[:_MAX_REASON_LENGTH] if isinstance(message, str) else "")
-
-
-def _reasons(errors: object) -> tuple[str, ...]:
-    """Return the provider's messages about a batch that it rejected, each after its line number."""
-    texts: list[str] = []
-    for item in _errors(errors):
-        if (message := item.get("message")) and isinstance(message, str):
-            line = _line(item)
-            texts.append(f"{line}: {message[:_MAX_REASON_LENGTH]}" if line else message[:_MAX_REASON_LENGTH])
-        if len(texts) == _MAX_REASONS:
-            break
-    return tuple(texts)
+def _error(item: dict[str, Any]) -> BatchError:
+    code, message = item.get("code"), item.get("message")
+    return BatchError(
+        code if isinstance(code, str) and _CODE.fullmatch(code) else "",
+        message[:_MAX_REASON_LENGTH] if isinstance(message, str) else "",
+        _count(item, "line"),
+    )

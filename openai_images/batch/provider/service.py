@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from attrs import evolve
 
 from openai_images._util.json import has_too_many_values, is_list, is_object
 from openai_images._version import __version__
-from openai_images.batch.provider.input_file import InputFile
+from openai_images.batch.provider.files import InputFile
 from openai_images.batch.provider.provider_batch import TAG, ProviderBatch, read_provider_batch
 from openai_images.client.attempts import CallContext
 from openai_images.client.sources import FileSource
@@ -28,7 +28,6 @@ from openai_images.errors import (
     APIStatusError,
     ConfigurationError,
     DecodeError,
-    ImagesError,
     NotFoundError,
     OutcomeUnknownError,
     ResponseTooLargeError,
@@ -37,14 +36,8 @@ from openai_images.errors import (
 )
 from openai_images.http.endpoint import Endpoint
 from openai_images.http.get_requests import FileDownload, get, open_file
-from openai_images.http.retry import RetryState, decide
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
 from openai_images.wire.requests import CompositeBody, HTTPRequest, merge_headers
-
-Download: TypeAlias = FileDownload
-"""A file of the provider that is being downloaded."""
-
-_T = TypeVar("_T")
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 """The most bytes of a response, which describes up to 100 batches."""
@@ -85,7 +78,7 @@ class BatchService:
 
     async def upload(self, file: InputFile) -> str:
         """Upload a file in constant memory, and return its id. Raises `ImagesError`."""
-        return await self._retried(lambda: self._upload(file))
+        return await self._context.retried(lambda: self._upload(file))
 
     async def create(self, input_file_id: str, endpoint: str, tag: str) -> ProviderBatch:
         """Create a batch. Raises `ImagesError`; an `OutcomeUnknownError` if the batch may exist."""
@@ -95,21 +88,21 @@ class BatchService:
             "completion_window": "24h",
             "metadata": {TAG: tag},
         }
-        return await self._retried(lambda: self._create(body))
+        return await self._context.retried(lambda: self._create(body))
 
     async def retrieve(self, batch_id: str) -> ProviderBatch:
         """Get the state of a batch. Raises `ImagesError`."""
-        return await self._retried(lambda: self._retrieve(batch_id))
+        return await self._context.retried(lambda: self._retrieve(batch_id))
 
     async def cancel(self, batch_id: str) -> ProviderBatch:
         """Cancel a batch; requests that were executed are billed. Raises `ImagesError`."""
         path = f"/batches/{quote(batch_id, safe='')}/cancel"
-        return await self._retried(lambda: self._post(path, None, is_free=True))
+        return await self._context.retried(lambda: self._post(path, None, is_free=True))
 
     async def has_file(self, file_id: str) -> bool:
         """Return whether the project of this key has the file. Raises `ImagesError`."""
         try:
-            await self._retried(lambda: self._get(f"/files/{quote(file_id, safe='')}"))
+            await self._context.retried(lambda: self._get(f"/files/{quote(file_id, safe='')}"))
         except NotFoundError:
             return False
         return True
@@ -123,7 +116,7 @@ class BatchService:
         found: dict[str, ProviderBatch] = {}
         after: str | None = None
         for _ in range(_MAX_PAGES):
-            page, has_more = await self._retried(partial(self._list, after))
+            page, has_more = await self._context.retried(partial(self._list, after))
             found |= {batch.id: batch for batch in page if batch.is_of(tag, input_file_id)}
             has_new = not seen.issuperset(batch.id for batch in page)
             seen.update(batch.id for batch in page)
@@ -137,23 +130,7 @@ class BatchService:
 
     async def open_file(self, file_id: str, start: int = 0) -> FileDownload:
         """Open the download of a file from byte `start`; the caller closes it. Raises `ImagesError`."""
-        return await self._retried(lambda: self._open_file(file_id, start))
-
-    async def _retried(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        context, state, attempts = self._context, RetryState(), 0
-        started = context.timing.monotonic()
-        while True:
-            attempts += 1
-            try:
-                return await attempt()
-            except ImagesError as error:
-                annotate(error, {"attempts": attempts, "elapsed": context.timing.monotonic() - started})
-                delay = decide(error, context.retry, state, context.timing.random())
-                if delay is None:
-                    raise
-            waited = delay.seconds if delay.everyone else 0.0
-            state = state.after(delay)._replace(waited=state.waited + waited)
-            await context.timing.sleep(delay.seconds)
+        return await self._context.retried(lambda: self._open_file(file_id, start))
 
     async def _headers(self, headers: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
         """Return the headers, authorization included, and the texts to redact in errors."""

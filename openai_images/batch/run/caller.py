@@ -123,7 +123,7 @@ class Caller:
 
     def wait_reason(self) -> str | None:
         """Return why requests wait, if they do."""
-        return self.client._calls.context.limiter.wait_reason
+        return self.client.wait_reason
 
 
 def run_cost(prices: Prices, request: GenerateRequest, result: ImageResult) -> Decimal | None:

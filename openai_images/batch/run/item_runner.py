@@ -106,14 +106,7 @@ class ItemRunner(CallObserver):
                 raise OutcomeUnknownError(_NO_BUDGET)
             self._is_unknown = True
         self._recorder.is_open, self._may_have_run = True, False
-        fields = {
-            "stem": self._work.stem,
-            "pictures": self._work.image_count,
-            "attempt": attempt,
-            "model": self._item.request.model,
-            "estimate": decimal_text(self._item.estimate),
-        }
-        await self._recorder.record("sent", fields, StoredImages(files=self._work.kept_files))
+        await self._recorder.record_sent(attempt)
         await self._observer.before_send(attempt)
         self._may_have_run = True
 
@@ -169,7 +162,7 @@ class ItemRunner(CallObserver):
 
     async def _store_result(self, result: ImageResult) -> tuple[ImageResult, StoredImages]:
         """Store the received images, then the row, with the URLs of remote images."""
-        cost = cost_of(result, self._item.request.model, self._run.prices)
+        cost = cost_of(result, self._item.request.model, self._run.options.prices)
         urls = [image.url for image in result.images if is_remote(image)]
         fields = {**result_fields(result), "cost": decimal_text(cost), **({"urls": urls} if urls else {})}
         try:
@@ -206,7 +199,7 @@ class ItemRunner(CallObserver):
                 self._run.budget.settle(self._work.reservation, None, ran=False)
 
     async def _record_failure(self, error: ImagesError) -> None:
-        verdict = classify_failure(error, self._item.request.model, self._run.prices)
+        verdict = classify_failure(error, self._item.request.model, self._run.options.prices)
         if verdict.state == "refused":
             self._may_have_run = False
             await self._abandon(error)

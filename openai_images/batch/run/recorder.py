@@ -19,7 +19,7 @@ from attrs import evolve
 from openai_images._util.aio import run_to_completion
 from openai_images.batch.folder.image_files import ImageNotStoredError, StoredImages
 from openai_images.batch.items.resolved_item import ResolvedItem
-from openai_images.batch.journal.journal import done_row, error_fields, files_field
+from openai_images.batch.journal.journal import decimal_text, done_row, error_fields, files_field
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
 from openai_images.batch.journal.ledger import ItemRecord
 from openai_images.batch.run.caller import Caller
@@ -70,6 +70,19 @@ class ItemRecorder:
             run.halt(stored.error, stored.images)
         return stored
 
+    async def record_sent(self, attempt: int, **batch: object) -> None:
+        """Write the `sent` row; in economy it names the `batch` and the line in its input file. Raises OSError."""
+        item = self.work.item
+        fields = {
+            "stem": self.work.stem,
+            "pictures": self.work.image_count,
+            "attempt": attempt,
+            **batch,
+            "model": item.request.model,
+            "estimate": decimal_text(item.estimate),
+        }
+        await self.record("sent", fields, StoredImages(files=self.work.kept_files))
+
     async def record(self, state: str, fields: JournalRow, stored: StoredImages | None = None) -> None:
         """Write a row to the disk, after the names of its images. Raises OSError after it has stopped the batch."""
         item = self.work.item
@@ -78,11 +91,7 @@ class ItemRecorder:
         is_incomplete = state in ("failed", "unknown") and 0 < count < expected
         missing = {"missing": expected - count} if is_incomplete else {}
         row = {"state": state, "key": item.key, "request": item.digest, **fields, **missing, **files}
-        try:
-            await self.run.record(row, has_images=bool(files))
-        except OSError as error:
-            self.run.halt(error, () if stored is None else stored.images)
-            raise
+        await self.run.record(row, () if stored is None else stored.images, has_images=bool(files))
         self.is_open = state == "sent"
         if is_incomplete and not self.run.has_reported_missing:
             self.run.has_reported_missing = True
@@ -115,9 +124,8 @@ async def share_outcome(run: RunState, item: ResolvedItem, outcome: Outcome) -> 
         return shared
     files = run.ledger.get(outcome.key).files
     try:
-        await run.record(done_row(item.key, item.digest, files, same_as=outcome.key), has_images=False)
+        await run.record(done_row(item.key, item.digest, files, same_as=outcome.key))
     except OSError as error:
-        run.halt(error)
         return Failed(item.index, item.key, item.request, error, show_prompt=outcome.show_prompt)
     return shared
 

@@ -21,8 +21,7 @@ from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
 from openai_images.batch.journal.response_facts import parse_amount
 from openai_images.batch.run.caller import Caller
-from openai_images.batch.run.item_store import OpenBatch
-from openai_images.batch.run.run_state import RunState, WorkItem
+from openai_images.batch.run.run_state import OpenBatch, RunState, WorkItem
 from openai_images.errors import (
     ClusterError,
     ConfigurationError,
@@ -33,6 +32,7 @@ from openai_images.errors import (
     annotate,
 )
 from openai_images.many.failure_streaks import FailureStreak
+from openai_images.many.runner import Runner
 from openai_images.models.image import Image
 from openai_images.models.outcomes import CallObserver, Progress
 from openai_images.models.results import ImageResult
@@ -67,7 +67,7 @@ class RemoteBatch(OpenBatch, Protocol):
         ...
 
     def shown(self, progress: Progress) -> Progress:
-        """Return the progress, with the items sent to the cluster divided into in flight and waiting."""
+        """Return the progress with the items in flight and waiting in the cluster, and why they wait."""
         ...
 
     def stop(self) -> None:
@@ -78,9 +78,23 @@ class RemoteBatch(OpenBatch, Protocol):
         """Withdraw the items that are not in flight, without waiting for the others. Idempotent."""
         ...
 
-    def wait_reason(self) -> str | None:
-        """Return why items wait, if they do."""
-        ...
+
+class RemoteRun(Runner):
+    """A run in a cluster, which also withdraws its items there when it stops."""
+
+    def __init__(self, *args: Any, remote: RemoteBatch) -> None:
+        """Run as `Runner` does."""
+        super().__init__(*args)
+        self._remote = remote
+
+    def progress(self) -> Progress:
+        """Return the current progress, as the cluster shows it."""
+        return self._remote.shown(super().progress())
+
+    def stop(self) -> None:
+        """Start and send nothing new; items in flight continue."""
+        super().stop()
+        self._remote.stop()
 
 
 class RemoteOpener(Protocol):
@@ -144,7 +158,7 @@ class RemoteItemRunner:
         try:
             row = await self._remote.run(self._work)
             for each in () if row is None else row["rows"]:
-                await self._run.record(each, has_images=False)
+                await self._run.record(each)
         except (ClusterError, ConfigurationError, OSError) as error:
             self._run.halt(error)
             return None

@@ -1,26 +1,30 @@
 """The state that the items of a run share (storage, budget, stop reason), and the work of one item.
 
-Invariants: a row is on disk before it counts; after the first error that concerns all items, nothing is sent.
+Invariants: a row is on disk before it counts; an image is stored completely before its row; after the first error that
+concerns all items, nothing is sent. `ItemStore` and `OpenBatch` are the storage: `recovery.py` implements them by a
+journal and a folder, `cluster/` by objects that many machines share.
+Must not: decide what a row contains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 from attrs import evolve, frozen
 
 from openai_images._util.filesystem import Disk
-from openai_images.batch.items.models import BatchOptions
+from openai_images.batch.folder.image_files import StoredImages
+from openai_images.batch.items.models import BatchOptions, BatchPlan
 from openai_images.batch.items.plan import StopReason
 from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.journal.journal import dated_row, timestamp
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
-from openai_images.batch.journal.ledger import ItemRecord
+from openai_images.batch.journal.ledger import ItemRecord, Ledger
 from openai_images.batch.run.budget import Budget, BudgetGate, RequestCost, Reservation
 from openai_images.batch.run.caller import Caller, CircuitBreaker
-from openai_images.batch.run.item_store import OpenBatch
 from openai_images.errors import (
     APIConnectionError,
     AuthenticationError,
@@ -31,7 +35,7 @@ from openai_images.errors import (
     QuotaExhaustedError,
 )
 from openai_images.models.image import Image
-from openai_images.models.outcomes import Progress
+from openai_images.models.results import ImageResult
 
 _THREADS = 8
 """The most concurrent writes of images: a disk syncs several in little more time than one."""
@@ -45,48 +49,116 @@ _STOP_REASONS: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-@frozen(kw_only=True)
-class RunSettings:
-    """The parts of a run."""
+class ItemStore(Protocol):
+    """The storage of a run; `place` and `images_place` name it and its images in messages."""
 
-    caller: Caller
+    place: str
+    images_place: str
+
+    @property
+    def images_folder(self) -> Path | None:
+        """The folder of the images; None if that is not a folder. Other folders are fallback folders."""
+        ...
+
+    async def append(self, row: JournalRow, *, has_images: bool) -> None:
+        """Write a row to the disk, after the names of its images.
+
+        Raises OSError, and `ItemTakenError` for a `sent` row of an item that another worker has claimed.
+        """
+        ...
+
+    def save(self, stem: str, images: Sequence[Image], expected: int, before: int = 0) -> StoredImages:
+        """Store images of an item for `expected` images, `before` of which are already stored. Blocks.
+
+        Raises `ImageNotStoredError`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Wait for the last write. Blocks."""
+        ...
+
+
+class ItemTakenError(Exception):
+    """Another worker claimed the item after this run's plan; nothing was sent."""
+
+
+class OpenBatch(Protocol):
+    """An open batch: its plan and its storage.
+
+    `root` is its folder, None for an object store. By key, `stems` are the names of the files to write, and
+    `kept_files` the images of items whose other images are requested. If `writes_page`, the run writes the contact
+    sheet and the image records at the end.
+    """
+
     items: Sequence[ResolvedItem]
-    opened: OpenBatch
-    options: BatchOptions
-    progress: Callable[[Progress], object] | None
-    disk: Disk
-    start_time: float
+    root: Path | None
+    plan: BatchPlan
+    ledger: Ledger
+    stems: Mapping[str, str]
+    kept_files: Mapping[str, tuple[StoredFile, ...]]
+    writes_page: bool
+
+    def new_store(self, disk: Disk) -> ItemStore:
+        """Return the storage of its run."""
+        ...
+
+    def deliver(self, key: str, result: ImageResult) -> ImageResult:
+        """Return an item's result for the caller: each image has a path, or its URL in the storage."""
+        ...
+
+    def close(self) -> None:
+        """Close and unlock a batch without a run. Blocks."""
+        ...
+
+    def release(self) -> None:
+        """Unlock the batch after its run. Blocks."""
+        ...
+
+
+class Opener(Protocol):
+    """Opens batches in shared storage: `Shard` is one."""
+
+    def open(
+        self, out: str, items: Sequence[ResolvedItem], options: BatchOptions, caller: Caller
+    ) -> OpenBatch:
+        """Open the batch of these items, or of some of them. Blocks.
+
+        Raises `BatchFolderError`, `BatchInputError`, `ConfigurationError` and OSError.
+        """
+        ...
 
 
 class RunState:
-    """The state that all items of a run share; `stop` is called when nothing more shall be sent."""
+    """The state that all items of a run share; `on_stop` is called when nothing more shall be sent."""
 
-    def __init__(self, settings: RunSettings, stop: Callable[[], None]) -> None:
-        opened, options = settings.opened, settings.options
-        self.caller = settings.caller
-        self.prices = options.prices
+    on_stop: Callable[[], None]
+
+    def __init__(self, caller: Caller, opened: OpenBatch, options: BatchOptions, disk: Disk) -> None:
+        self.caller = caller
+        self.opened = opened
+        self.options = options
         self.root = opened.root or Path()
         self.ledger = opened.ledger
-        self._has_max_cost = options.max_image_cost is not None
         self.submitted: dict[str, Reservation] = {}  # in economy: of the items that an earlier run has sent
-        self.budget = BudgetGate(self._new_budget(settings))
-        self.breaker = CircuitBreaker(options.max_outage, settings.caller.timing)
+        self.budget = BudgetGate(self._new_budget())
+        self.breaker = CircuitBreaker(options.max_outage, caller.timing)
         self.threads = ThreadPoolExecutor(_THREADS, "openai_images batch")
         self.stop_reason = StopReason()
         self.has_reported_missing = False
-        self.store = opened.new_store(settings.disk)
-        self._stop = stop
+        self.store = opened.new_store(disk)
 
     def cost(self, item: ResolvedItem) -> RequestCost:
         """Return the possible cost of an item."""
-        return RequestCost.of(item.request, item.estimate, item.image_count, is_certain=self._has_max_cost)
+        is_certain = self.options.max_image_cost is not None
+        return RequestCost.of(item.request, item.estimate, item.image_count, is_certain=is_certain)
 
-    def _new_budget(self, settings: RunSettings) -> Budget:
+    def _new_budget(self) -> Budget:
         """Return the budget, with the costs of earlier runs, in total and per kind of image."""
-        limit, spent = settings.options.budget, self.ledger.spending.upper_bound
-        is_collected = settings.options.economy  # then the costs of the items at the provider will be known
+        limit, spent = self.options.budget, self.ledger.spending.upper_bound
+        is_collected = self.options.economy  # then the costs of the items at the provider will be known
         budget = Budget(limit, spent if is_collected else spent + self.ledger.submitted_estimate)
-        items = {} if limit is None else {item.key: item for item in settings.items}
+        items = {} if limit is None else {item.key: item for item in self.opened.items}
         for key, item in items.items():
             record = self.ledger.get(key)
             if record.cost is not None and record.files and record.request == item.digest:
@@ -98,10 +170,19 @@ class RunState:
             self.submitted[key] = budget.hold(cost)
         return budget
 
-    async def record(self, row: JournalRow, *, has_images: bool) -> None:
-        """Write a row after syncing the names of its images, and count it. Raises OSError."""
+    async def record(
+        self, row: JournalRow, images: Sequence[Image] = (), *, has_images: bool = False
+    ) -> None:
+        """Write a row after syncing the names of its `images`, and count it.
+
+        Raises OSError after it has stopped the run.
+        """
         row = dated_row(row, timestamp(self.caller.timing.wall()))
-        await self.store.append(row, has_images=has_images)
+        try:
+            await self.store.append(row, has_images=has_images)
+        except OSError as error:
+            self.halt(error, images)
+            raise
         self.ledger.add(row)
 
     def halt(self, error: Exception, images: Sequence[Image] = ()) -> None:
@@ -113,7 +194,7 @@ class RunState:
         if reason.error is None:
             reason.error = error
             reason.reason = next((name for cls, name in _STOP_REASONS if isinstance(error, cls)), "folder")
-        self._stop()
+        self.on_stop()
 
     def pop_error(self) -> Exception | None:
         """Return the error that ended the run, with advice, and forget it."""

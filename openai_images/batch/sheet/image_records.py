@@ -23,15 +23,11 @@ from typing import Any, Final
 
 from openai_images._util.atomic_file import TextFile, remove_parts
 from openai_images.batch.items.models import BatchOptions
-from openai_images.batch.items.resolved_item import (
-    ResolvedItem,
-    encode_plain,
-    plain_parameter_names,
-    plain_parameters,
-)
+from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.journal.journal_reader import StoredFile
 from openai_images.batch.journal.ledger import ItemRecord, Ledger
 from openai_images.batch.journal.response_facts import ResponseFacts
+from openai_images.batch.sheet.sheet_entries import encode_plain, plain_parameter_names, plain_parameters
 
 _CSV, _JSONL = "pictures.csv", "metadata.jsonl"
 _FIRST: Final = ("file_name", "key", "image_index", "state")

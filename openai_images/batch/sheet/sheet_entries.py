@@ -1,30 +1,40 @@
-"""The entries of a batch's contact sheet, and the thumbnails of its images.
+"""The entries of a batch's contact sheet, the parameters of requests as cells, and the thumbnails of images.
 
 Invariants: an item whose images are missing is shown as failed; images in a fallback folder are only named, as the page
 cannot show them; thumbnails in `thumbs/` are written completely or not at all, with the modification time of the image,
-so that an outdated one is never shown; one that cannot be made is left out without an error.
-Must not: read or write outside the batch's folder.
+so that an outdated one is never shown; one that cannot be made is left out without an error. A cell has JSON text for
+structured values, and paths, URLs or ids for images.
+Must not: read or write outside the batch's folder; put the bytes of an image, the id of a user or, without `prompts`,
+anything that may contain a prompt into cells.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from attrs import field, frozen, validators
 
 from openai_images._util.atomic_file import part_path, publish
 from openai_images._util.attrs import repr_keys, repr_length
+from openai_images._util.json import json_value
 from openai_images.batch.items.models import Thumbnail
 from openai_images.batch.items.plan import BatchStatus
-from openai_images.batch.items.resolved_item import ResolvedItem, plain_parameters
+from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.journal.journal_reader import StoredFile
 from openai_images.batch.journal.ledger import ItemRecord
-from openai_images.models.requests import EditRequest, as_list
+from openai_images.models.requests import (
+    EditRequest,
+    GenerateRequest,
+    ImageReference,
+    as_list,
+    set_parameters,
+)
 
 STATES: Final = {
     "done": "Done",
@@ -89,6 +99,13 @@ class SheetHeader:
     note: str = ""
 
 
+_LEFT_OUT: Final = frozenset({"user", "safety_identifier", "as_json"})
+_PROMPTS: Final = frozenset({"prompt", "extra_body"})
+
+encode_plain = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=float
+).encode
+"""Encodes compact JSON in which a Decimal is a number. Raises TypeError and ValueError."""
 _NO_PARAMETERS: Final[Mapping[str, Any]] = {}
 _NOT_FETCHED = "its image is paid for, but not downloaded yet; the journal has its URL"
 _GONE = "it was done, but its images are missing; retry_missing sends it again"
@@ -150,6 +167,44 @@ def _state_and_reason(record: ItemRecord, state: str) -> tuple[str, str]:
 def _format_of(files: Sequence[StoredFile]) -> str:
     """Return the format of the first image, detected from its bytes: png, jpeg, svg, …."""
     return files[0].media_type.rpartition("/")[2].removesuffix("+xml") if files else ""
+
+
+def plain_parameters(request: GenerateRequest, *, prompts: bool) -> dict[str, Any]:
+    """Return the parameters that are set; without `prompts`, neither the prompt nor `extra_body`."""
+    left_out = _LEFT_OUT if prompts else _LEFT_OUT | _PROMPTS
+    return {
+        name: _plain(name, value) for name, value in set_parameters(request).items() if name not in left_out
+    }
+
+
+def plain_parameter_names(requests: Iterable[GenerateRequest], *, prompts: bool) -> dict[str, None]:
+    """Return the names that `plain_parameters` returns for any of these requests, in order of appearance."""
+    left_out = _LEFT_OUT if prompts else _LEFT_OUT | _PROMPTS
+    names = dict.fromkeys(name for request in requests for name in set_parameters(request))
+    return {name: None for name in names if name not in left_out}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a value as one cell: text, a number or a boolean; JSON text for structured values."""
+    if name in ("image", "mask", "markup"):
+        names = [_source_name(source) for source in as_list(value)]
+        return names[0] if len(names) == 1 else encode_plain(names)
+    if isinstance(value, str | int):
+        return value
+    try:
+        return encode_plain(value)
+    except (TypeError, ValueError, RecursionError):
+        return encode_plain(json_value(value))
+
+
+def _source_name(source: object) -> str:
+    """Return an input image's path, URL or id; never its bytes."""
+    if isinstance(source, ImageReference):
+        source = source.image_url or source.file_id or ""
+    if isinstance(source, os.PathLike):
+        source = str(cast("os.PathLike[str]", source))
+    is_name = isinstance(source, str) and not source.startswith("data:")
+    return source if is_name and isinstance(source, str) else f"<{type(source).__name__}>"
 
 
 def has_thumbnail(folder: Path, file: str) -> bool:

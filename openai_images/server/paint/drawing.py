@@ -82,10 +82,10 @@ def glow(image: Image.Image, centre: Point, radius: float, colour: Colour, stren
     image.paste(colour, (left, top, left + side, top + side), mask)
 
 
-def disc(image: Image.Image, centre: Point, radius: float, colour: Colour, alpha: int = 255) -> None:
+def disc(image: Image.Image, centre: Point, radius: float, colour: Colour) -> None:
     """Draw a filled circle."""
     x, y = centre
-    brush(image).ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*colour, alpha))
+    brush(image).ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*colour, 255))
 
 
 def brush(image: Image.Image) -> ImageDraw.ImageDraw:
@@ -93,11 +93,11 @@ def brush(image: Image.Image) -> ImageDraw.ImageDraw:
     return ImageDraw.Draw(image, "RGBA")
 
 
-def noise(rng: Random, size: Size, cells: Size, octaves: int = 4) -> Image.Image:
+def noise(rng: Random, size: Size, cells: Size) -> Image.Image:
     """Return clouds: random grids of smaller and smaller cells, each half as strong as the one before."""
     total = Image.new("L", size, 0)
     weight = 0.5
-    for octave in range(octaves):
+    for octave in range(4):
         grid = cells[0] << octave, cells[1] << octave
         layer = resize(Image.frombytes("L", grid, rng.randbytes(grid[0] * grid[1])), size)
         total = ImageChops.add(total, apply_curve(layer, partial(mul, weight)))
@@ -105,7 +105,7 @@ def noise(rng: Random, size: Size, cells: Size, octaves: int = 4) -> Image.Image
     return total
 
 
-def ridge(rng: Random, points: int, roughness: float) -> list[float]:
+def ridge(rng: Random, points: int) -> list[float]:
     """Return a mountain line by midpoint displacement, heights from 0 to 1."""
     heights = [rng.random(), rng.random()]
     spread = 1.0
@@ -113,7 +113,7 @@ def ridge(rng: Random, points: int, roughness: float) -> list[float]:
         finer = [heights[0]]
         for left, right in pairwise(heights):
             finer += [(left + right) / 2 + rng.uniform(-spread, spread), right]
-        heights, spread = finer, spread * roughness
+        heights, spread = finer, spread / 2
     low, high = min(heights), max(heights)
     return [(height - low) / (high - low) for height in heights]
 

@@ -210,9 +210,9 @@ class SingleFlightCache(Generic[K, V]):
 class ImageCache:
     """Placeholder images of one server, drawn in a thread pool."""
 
-    def __init__(self, pictures: Pictures = None, *, threads: int = 2) -> None:
+    def __init__(self, pictures: Pictures) -> None:
         self.serve(pictures)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="local-images-painter")
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="local-images-painter")
         self._files = SingleFlightCache[ImageSpec, bytes](MAX_CACHED_BYTES, len)
         self._canvases = SingleFlightCache[CanvasSpec, Image.Image](
             MAX_CANVAS_BYTES, lambda canvas: canvas.width * canvas.height * len(canvas.getbands())

@@ -92,7 +92,7 @@ def hills(size: Size, rng: Random, palette: Palette) -> Image.Image:
     _birds(image, rng, mix(palette.near, palette.middle, 0.2))
     for index in range(6):
         depth = index / 5
-        line = ridge(rng, 256, 0.5) if index < 3 else swell(rng, 256, 4, rng.uniform(0.8, 1.6))
+        line = ridge(rng, 256) if index < 3 else swell(rng, 256, 4, rng.uniform(0.8, 1.6))
         base = 0.64 + 0.34 * depth**1.25
         haze = 1 - depth
         tone = mix(mix(palette.far, palette.near, depth**1.1), palette.low, 0.45 * haze)
@@ -156,7 +156,7 @@ def _sun(image: Image.Image, centre: Point, radius: float, palette: Palette) -> 
 def _clouds(image: Image.Image, rng: Random, light: Colour, reach: float) -> None:
     width, height = image.size
     band = max(2, round(height * reach))
-    field = noise(rng, (width // 4, band // 4), (3, 7), 4)
+    field = noise(rng, (width // 4, band // 4), (3, 7))
     fade = apply_curve(resize(Image.linear_gradient("L"), field.size), lambda value: 255 - abs(value - 150))
     mask = ImageChops.multiply(apply_curve(field, lambda value: (value - 128) * 2.6), fade)
     image.paste(light, (0, 0, width, band), resize(mask, (width, band)))

@@ -207,7 +207,7 @@ def _hills(sheet: _Sheet) -> str:
     parts = [_sky(sheet, palette.sky), _glow(sheet, sun), _disc(sun, sheet.unit * 0.075, palette.light)]
     parts += [_cloud(sheet) for _ in range(4)]
     for number in range(5):
-        line = ridge(rng, 33, 0.5) if number < 2 else swell(rng, 48, 3, 1.4)
+        line = ridge(rng, 33) if number < 2 else swell(rng, 48, 3, 1.4)
         shade = mix(palette.far, palette.near, number / 4)
         parts.append(_ground(sheet, line, 0.6 + 0.11 * number, 0.2 - 0.025 * number, shade))
     return "".join(parts)

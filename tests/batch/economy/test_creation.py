@@ -15,7 +15,7 @@ from openai_images import (
 )
 from openai_images.batch.economy import submitter as economy_submit
 from openai_images.batch.economy.submitter import SETTLE
-from openai_images.batch.provider import input_file
+from openai_images.batch.provider import files
 from openai_images.models.options import Timing
 from tests.helpers.batch_provider import BatchProvider, answer, replied
 from tests.helpers.batch_runs import items_of, many, rows, run, states
@@ -265,7 +265,7 @@ async def test_a_request_that_is_too_large(
     client: ImagesClient, provider: BatchProvider, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Has no batch of its own, which would be empty."""
-    monkeypatch.setattr(input_file, "MAX_BYTES", 150)
+    monkeypatch.setattr(files, "MAX_BYTES", 150)
     ran = await run(client, items_of("x" * 500), out, economy=True)
     assert isinstance(ran.failed["00001"], RequestInvalidError)
     assert provider.calls == []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openai_images.batch.provider.input_file import InputFile, custom_id_of
+from openai_images.batch.provider.files import InputFile, custom_id_of
 from openai_images.client.sources import BytesSource, PathSource
 from openai_images.errors import RequestInvalidError
 from openai_images.wire.requests import Base64Source, CompositeBody, EditImages, json_edit_body

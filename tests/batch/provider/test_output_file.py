@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from openai_images.batch.provider.output_file import OutputLine, OutputReader
+from openai_images.batch.provider.files import OutputLine, OutputReader
 from openai_images.errors import (
     APIStatusError,
     BadRequestError,

@@ -1,4 +1,4 @@
-"""`DownloadingCall`: a call whose remote images are downloaded into the files of `into=`.
+"""Calls that wrap another one: `DownloadingCall` downloads its remote images into the files of `into=`.
 
 Invariants: downloads start when the call's connection is closed and its slot is free; a remote `CompletedImage` is held
 until it is downloaded, and emitted unchanged if that fails.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from openai_images.client.abstract_call import Call, WrappingCall
+from openai_images.client.call import Call
 from openai_images.client.files import OutputFiles
 from openai_images.errors import DownloadError, PartialResultError, annotate
 from openai_images.models.image import Image, is_remote
@@ -20,6 +20,32 @@ from openai_images.models.results import CompletedImage, ImageEvent, ImageResult
 
 if TYPE_CHECKING:
     from openai_images.client.remote_images import RemoteImages
+
+
+class WrappingCall(Call):
+    """The base class of a call that wraps another one; methods that it does not override are those of `_inner`."""
+
+    def __init__(self, inner: Call) -> None:
+        super().__init__(inner.all_attempts)
+        self._inner = inner
+
+    @property
+    def result(self) -> ImageResult | None:
+        """The result of the inner call."""
+        return self._inner.result
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the inner call is in flight."""
+        return self._inner.is_open
+
+    async def open(self) -> None:
+        """Send the request. Raises `ImagesError` and OSError."""
+        await self._inner.open()
+
+    async def wait_closed(self) -> None:
+        """Wait for cancelled tasks to end."""
+        await self._inner.wait_closed()
 
 
 class DownloadingCall(WrappingCall):

@@ -1,6 +1,6 @@
 """The plain reader of answers, against which the decoder is held, sees what is beyond doubt and no more."""
 
-from benchmarks.fuzz_reference import pictures_of_events, pictures_of_json
+from benchmarks.fuzz_promises import pictures_of_events, pictures_of_json
 
 
 def test_a_plain_reader_counts_what_is_beyond_doubt() -> None:

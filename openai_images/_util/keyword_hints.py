@@ -7,7 +7,9 @@ Must not: accept, convert or correct a name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final
 
@@ -147,8 +149,35 @@ def unknown_attribute(class_name: str, name: str) -> str:
     return missing if hint is None else f"{missing}: {hint}"
 
 
+def unknown_field(class_name: str, name: str, names: Sequence[str]) -> TypeError:
+    """Return the error that a constructor raises for a keyword `name` that is not one of its `names`."""
+    matches = get_close_matches(name.lower(), names, 1)
+    advice = f"did you mean {matches[0]!r}?" if matches else f"there are {', '.join(names)}"
+    return TypeError(f"{class_name} has no keyword {name[:40]!r}; {advice}")
+
+
+def missing_name(module: str, name: str, names: Sequence[str]) -> AttributeError | ImportError:
+    """Return the error that `__getattr__` of `module` raises for a `name` that is not one of its public `names`.
+
+    `from module import name` replaces an AttributeError by a message without the advice, so it gets an ImportError,
+    except where `name` may be a submodule: after an AttributeError the statement looks for one.
+    """
+    matches = get_close_matches(name, names, 1) if not name.startswith("_") else []
+    advice = f"; did you mean {matches[0]!r}?" if matches else ""
+    if matches and _is_from_import() and importlib.util.find_spec(f"{module}.{name}") is None:
+        return ImportError(f"cannot import name {name!r} from {module!r}{advice}", name=module)
+    # With the module as `obj` the interpreter would add the same advice again.
+    return AttributeError(f"module {module!r} has no attribute {name!r}{advice}", name=name, obj=None)
+
+
 def _hint(name: str, known: Iterable[str]) -> str | None:
     if name in KEYWORDS:
         return KEYWORDS[name]
     near = get_close_matches(name.lower(), known, n=1, cutoff=0.7)
     return f"did you mean {near[0]}?" if near else None
+
+
+def _is_from_import() -> bool:
+    """Whether the caller is `from module import name`, in which importlib's own function looks up the name."""
+    frame = sys._getframe(3)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  documented, like inspect's
+    return frame.f_code.co_name == "_handle_fromlist"
