@@ -2,7 +2,7 @@
 
 Invariants: a shell gets models, sizes, qualities, formats, faults and paths, by the name of an option; sizes and
 qualities are those of the model earlier in the command line; without completions the result is empty, never an error.
-click's own suggestions (of options; of commands since 8.4) are unchanged.
+click's own suggestions (of other options; of commands since 8.4) are unchanged.
 Must not: be imported before there is an error or a completion; read a key, or call a server.
 """
 
@@ -64,11 +64,19 @@ def _faults() -> Iterable[str]:
 _QUOTE = (
     'Put a prompt of several words in quotation marks, after a command: openai-images generate "a red fox".'
 )
+_OPTION_HINTS = {
+    ("generate", "--prompt"): f"The prompt is an argument. {_QUOTE}",
+    ("batch", "--resume"): "Run the same command again: it resumes by itself.",
+    ("batch", "--continue"): "Run the same command again: it resumes by itself.",
+}
 _QUOTED = re.compile(r"'([^']*)'")
 
 
 def with_suggestion(error: click.ClickException) -> click.ClickException:
     """Return the error with the name that was probably meant, or unchanged if there is none."""
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        hint = _OPTION_HINTS.get((error.ctx.info_name or "", error.option_name))
+        return error if hint is None else click.UsageError(f"{error.message} {hint}", error.ctx)
     message, typed = error.format_message(), _QUOTED.search(error.message)
     if isinstance(error, click.UsageError) and _is_prompt(error, "" if typed is None else typed[1]):
         return click.UsageError(f"{message.rstrip('.')}. {_QUOTE}", error.ctx)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from openai_images import BatchFolderError, DownloadError, ImagesClient, Succeeded
+from openai_images import Batch, BatchFolderError, DownloadError, ImagesClient, Succeeded
 from openai_images.batch.folder.image_files import ImageNotStoredError
 from openai_images.server import LocalImagesServer
 from tests.helpers.batch_runs import items_of, many, pictures, posts, rows, run, states
@@ -58,7 +58,7 @@ async def test_full_for_pictures(
     assert str(ran.error) == (
         f"the batch stopped because {str(out)!r} could not be written ({FULL}); free disk space or fix the "
         "permissions, then run it again to continue. Paid images that could not be written were saved elsewhere, and "
-        f"the next run moves them here (if it reports their items as unknown, move them to {str(out / 'images')!r}):"
+        f"the next run copies them here (if it reports their items as unknown, move them to {str(out / 'images')!r}):"
         f"\n  {path}"
     )
     assert (ran.summary.reason, ran.summary.done, ran.summary.not_started) == ("folder", 3, 6)
@@ -68,6 +68,25 @@ async def test_full_for_pictures(
     assert (len(again.done), again.summary.done, max(posts(server).values())) == (6, 9, 1)
     assert pictures(out) == [f"{number:05d}.png" for number in range(1, 10)]
     assert rows(out)[-1]["state"] == "done"
+
+
+async def test_a_folder_that_is_renamed_meanwhile(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """Images that arrive are saved elsewhere; moved into the renamed folder, they are adopted."""
+    renamed = out.with_name("renamed")
+    async with Batch(client, many(2), out) as batch:
+        out.rename(renamed)
+        with pytest.raises(
+            BatchFolderError, match="if the folder was renamed, use its new name, then run it"
+        ):
+            [outcome async for outcome in batch]
+        saved = [Path(path) for path in batch.summary.saved_elsewhere]
+    assert [path.name for path in sorted(saved)] == ["00001.png", "00002.png"]
+    for path in saved:
+        path.rename(renamed / "images" / path.name)
+    again = await run(client, many(2), renamed)
+    assert (again.summary.done, max(posts(server).values())) == (2, 1)
 
 
 async def test_full_once_more(client: ImagesClient, server: LocalImagesServer, out: Path) -> None:

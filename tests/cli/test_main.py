@@ -121,6 +121,20 @@ def test_what_was_probably_meant(cli: Callable[..., Any], argv: list[str], meant
     assert done.err.lower().count("did you mean") == 1
 
 
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["generate", "--prompt", "x"], "The prompt is an argument."),
+        (["batch", "x.txt", "--out", "o", "--resume"], "Run the same command again: it resumes by itself."),
+    ],
+)
+def test_options_that_are_not_needed(cli: Callable[..., Any], argv: list[str], said: str) -> None:
+    """What to write in place of an option that people try."""
+    done = cli(*argv)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+
+
 def test_what_an_older_click_does_not_suggest() -> None:
     """Commands are suggested with it as well."""
     from openai_images.cli.commands import cli as group

@@ -201,14 +201,17 @@ class RunState:
         error, self.stop_reason.error = self.stop_reason.error, None
         root = self.store.place
         if isinstance(error, OSError) and not isinstance(error, ImagesError):  # APITimeoutError is both
+            remedy = "free disk space or fix the permissions"
+            if isinstance(error, FileNotFoundError):
+                remedy = "if the folder was renamed, use its new name"
             msg = (
-                f"the batch stopped because {root!r} could not be written ({error.strerror or error}); free disk "
-                "space or fix the permissions, then run it again to continue"
+                f"the batch stopped because {root!r} could not be written ({error.strerror or error}); {remedy}, "
+                "then run it again to continue"
             )
             if self.stop_reason.saved_elsewhere:
                 places = "".join(f"\n  {path}" for path in self.stop_reason.saved_elsewhere)
                 msg += (
-                    ". Paid images that could not be written were saved elsewhere, and the next run moves them here "
+                    ". Paid images that could not be written were saved elsewhere, and the next run copies them here "
                     f"(if it reports their items as unknown, move them to {self.store.images_place!r}):{places}"
                 )
             return BatchFolderError(msg)
