@@ -18,54 +18,78 @@ from aiohttp.typedefs import Handler, Middleware
 from openai_images.server.batches.service import BatchesHandler
 from openai_images.server.faults.downloads import DOWNLOAD_OK, LOOP, DownloadPlan
 from openai_images.server.faults.plan import Fault
-from openai_images.server.faults.queues import FaultQueue
-from openai_images.server.images import delivery
+from openai_images.server.images.delivery import SEGMENT_DELAY, SLICE, huge_png, write_slices
 from openai_images.server.images.encoder import LinkedImage, LinkStore
 from openai_images.server.images.handler import ImagesHandler
 from openai_images.server.protocol import error_replies
 from openai_images.server.protocol.catalog import MODELS_CREATED, ServedModel, served_models
 from openai_images.server.protocol.error_replies import Reply, RequestRejectedError, compact_json, error_reply
-from openai_images.server.requests.records import AnsweredRequest, RecordedDownload
+from openai_images.server.requests.records import (
+    AnsweredRequest,
+    RecentRequest,
+    RecordedDownload,
+    shorten,
+)
 from openai_images.server.requests.settings import ServerSettings, is_loopback
-from openai_images.server.requests.state import ActiveRequest, ServerState
-from openai_images.server.start_page import add_start_page, answered_status
+from openai_images.server.requests.state import (
+    ActiveRequest,
+    ServerState,
+    local_address,
+    peer_port,
+)
+from openai_images.server.start_page import page_handler
 
+_NOT_LISTED: Final = frozenset({"/", "/favicon.ico"})  # requested by a browser for the start page
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.IGNORECASE)
 
 
-def make_app(images: ImagesHandler, downloads: "DownloadHandler", batches: BatchesHandler) -> web.Application:
+def make_app(
+    state: ServerState, images: ImagesHandler, downloads: "DownloadHandler", batches: BatchesHandler
+) -> web.Application:
     """Return the aiohttp application of a server."""
-    app = web.Application(middlewares=[_count_requests(images), _reject_foreign(images.settings.host)])
-    models = _models(images.settings)
-    app.router.add_post("/v1/images/generations", images.handle)
-    app.router.add_post("/v1/images/edits", images.handle)
-    app.router.add_get("/v1/images/{name}/content", downloads.handle, allow_head=False)
+    app = web.Application(middlewares=[_observe(state), _reject_foreign(state.settings.host)])
+    models, posts = _models(state.settings), state.handler(images.answer)
+    app.router.add_get("/", page_handler(state))
+    app.router.add_post("/v1/images/generations", posts)
+    app.router.add_post("/v1/images/edits", posts)
+    app.router.add_get("/v1/images/{name}/content", state.handler(downloads.answer), allow_head=False)
     app.router.add_get("/v1/models", models)
     app.router.add_get("/v1/models/{name}", models)
     batches.add_routes(app.router)
-    add_start_page(app, images.settings, images.state.recent)
     for path in {resource.canonical for resource in app.router.resources()}:
         app.router.add_route("*", path, _fixed_reply(error_replies.wrong_method))
     app.router.add_route("*", "/{path:.*}", _fixed_reply(error_replies.unknown_url))
     return app
 
 
-def _count_requests(images: ImagesHandler) -> Middleware:
+def _observe(state: ServerState) -> Middleware:
+    """Return the middleware that counts and lists requests, and tells the caller of the server about them."""
+
     @web.middleware
-    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.method == "POST" and request.path.startswith("/v1/images/"):
-            images.state.posts += 1
+    async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+        settings, method, path, status = state.settings, request.method, request.path, 0
+        started = settings.clock()
+        if method == "POST" and path.startswith("/v1/images/"):
+            state.posts += 1
         try:
             response = await handler(request)
+            status = _sent_status(response)
         finally:
-            fault = images.state.faults_by_request.pop(id(request), "ok")
-        on_answer = images.settings.on_answer
-        if on_answer is not None:
-            status = answered_status(response)
-            on_answer(AnsweredRequest(method=request.method, path=request.path, status=status, fault=fault))
+            fault, model, prompt = state.pop_details(request)
+            if path not in _NOT_LISTED:
+                seconds, shown = settings.clock() - started, (shorten(path), status, shorten(fault))
+                state.add_recent(RecentRequest(settings.now(), seconds, method, *shown, model, prompt))
+        if settings.on_answer is not None:
+            settings.on_answer(AnsweredRequest(method=method, path=path, status=status, fault=fault))
         return response
 
-    return count
+    return observe
+
+
+def _sent_status(response: web.StreamResponse) -> int:
+    """Return the status that was sent; 0 if the connection was closed without a response."""
+    hung_up = isinstance(response, web.Response) and response.body is None and not response.prepared
+    return 0 if hung_up else response.status
 
 
 def _reject_foreign(host: str) -> Middleware:
@@ -143,34 +167,21 @@ _ON_THE_LOOP: Final = 64 * 1024
 
 @attrs.frozen(kw_only=True)
 class DownloadHandler:
-    """The handler of one server's downloads."""
+    """Answers the downloads of one server."""
 
     state: ServerState
-    faults: FaultQueue[DownloadPlan]
     links: LinkStore
-    settings: ServerSettings
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, active: ActiveRequest) -> web.StreamResponse:
         """Answer one download."""
-        active = ActiveRequest(clock=self.settings.clock, connection=request.transport)
-        try:
-            with self.state.track(active):
-                return await self._answer(request, active)
-        except RequestRejectedError as error:
-            return error_replies.to_response(error.reply, active.headers())
-        except ConnectionError:
-            # The client has disconnected: aiohttp would log the error, but drops a response silently.
-            return web.Response()
-
-    async def _answer(self, request: web.Request, active: ActiveRequest) -> web.StreamResponse:
-        fault = self._next_fault(request)
-        self.state.faults_by_request[id(request)] = fault.name
+        request, fault = active.request, self._next_fault(active.request)
+        self.state.describe(request, fault.name)
         self.state.record(
             RecordedDownload(
                 method=request.method,
                 path=request.path_qs,
                 headers=request.headers,
-                peer_port=delivery.peer_port(request),
+                peer_port=peer_port(request),
                 fault=fault.name,
             )
         )
@@ -178,14 +189,14 @@ class DownloadHandler:
         if plan.hold:
             await self.state.gate.event.wait()
         if plan.reply is not None:
-            raise RequestRejectedError(plan.reply())
+            raise RequestRejectedError(plan.reply)
         if plan.location is not None:
-            target = plan.location(delivery.local_address(request)[1], request.path_qs, hop)
+            target = plan.location(local_address(request)[1], request.path_qs, hop)
             raise RequestRejectedError(Reply(302, b"", "text/plain", {"location": target}))
         image = self.links.find(request.match_info["name"], request.query.get("variant", "0"))
         if image is None:
             raise RequestRejectedError(error_reply(404, "The image does not exist, or its link has expired."))
-        return await self._send(request, active, plan, image)
+        return await self._send(active, plan, image)
 
     def _next_fault(self, request: web.Request) -> Fault[DownloadPlan]:
         hop = request.query.get("hop", "")
@@ -193,13 +204,13 @@ class DownloadHandler:
             return Fault("download_redirect_loop", LOOP)
         if hop:
             return DOWNLOAD_OK
-        return self.faults.next_fault(request.headers.get("X-Local-Fault"))
+        return self.state.faults.downloads.next_fault(request.headers.get("X-Local-Fault"))
 
     async def _send(
-        self, request: web.Request, active: ActiveRequest, plan: DownloadPlan, image: LinkedImage
+        self, active: ActiveRequest, plan: DownloadPlan, image: LinkedImage
     ) -> web.StreamResponse:
         """Send the image, or the part that its plan allows."""
-        data = await _read_image(image, plan)
+        request, data = active.request, await _read_image(image, plan)
         response = web.StreamResponse(headers={"content-type": image.media_type, **active.headers()})
         if plan.body != "endless":
             response.content_length = len(data)
@@ -207,22 +218,22 @@ class DownloadHandler:
             response.enable_chunked_encoding()
         await response.prepare(request)
         whole = plan.body in {"whole", "endless", "empty"}
-        await _write(response, data if whole else data[: len(data) // 2])
+        await write_slices(response, data if whole else data[: len(data) // 2])
         match plan.body:
             case "endless":
-                piece = (data * (delivery.SLICE // len(data) + 1))[: delivery.SLICE]
+                piece = (data * (SLICE // len(data) + 1))[:SLICE]
                 while True:
                     await response.write(piece)
                     # A write with free buffer space does not wait, so other tasks must get a turn.
                     await asyncio.sleep(0)
             case "stalled":
                 await self.state.gate.event.wait()
-                await _write(response, data[len(data) // 2 :])
+                await write_slices(response, data[len(data) // 2 :])
             case "cut":
-                delivery.hang_up(active, delivery.open_transport(request), "close")
+                active.hang_up("close")
             case "reset":
-                await asyncio.sleep(delivery.SEGMENT_DELAY)
-                delivery.hang_up(active, delivery.open_transport(request), "reset")
+                await asyncio.sleep(SEGMENT_DELAY)
+                active.hang_up("reset")
             case _:
                 pass
         if not active.hung_up:
@@ -234,13 +245,7 @@ async def _read_image(image: LinkedImage, plan: DownloadPlan) -> bytes:
     if plan.body == "empty":
         return b""
     if plan.megabytes is not None:
-        return await asyncio.to_thread(delivery.huge_png, plan.megabytes, 1024, 1024)
+        return await asyncio.to_thread(huge_png, plan.megabytes, 1024, 1024)
     if len(image.base64) <= _ON_THE_LOOP:
         return b64decode(image.base64)
     return await asyncio.to_thread(b64decode, image.base64)
-
-
-async def _write(response: web.StreamResponse, data: bytes) -> None:
-    view = memoryview(data)
-    for start in range(0, len(data), delivery.SLICE):
-        await response.write(view[start : start + delivery.SLICE])

@@ -19,14 +19,17 @@ import attrs
 from aiohttp import web
 
 from openai_images.server.batches.service import BatchesHandler
-from openai_images.server.faults.queues import FaultQueues
 from openai_images.server.images.encoder import LinkStore
 from openai_images.server.images.handler import ImagesHandler
 from openai_images.server.paint.painter import ImageCache
-from openai_images.server.protocol.rate_limits import MinuteBucket, RateLimits
-from openai_images.server.requests.files import FileStore
-from openai_images.server.requests.settings import check_keep
-from openai_images.server.requests.state import ObservedServer
+from openai_images.server.requests.records import (
+    RecordedBatch,
+    RecordedBatchRequest,
+    RecordedDownload,
+    RecordedRequest,
+)
+from openai_images.server.requests.settings import ServerSettings
+from openai_images.server.requests.state import ServerState, origin
 from openai_images.server.routes import DownloadHandler, make_app
 from openai_images.server.thread import await_in, call_in, in_thread
 
@@ -53,7 +56,7 @@ class Client(Protocol):
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
-class LocalImagesServer(ObservedServer):
+class LocalImagesServer(ServerSettings):
     """An images server on loopback that speaks the wire format of the OpenAI API and draws placeholder images.
 
     `rate_limit_burst` is the capacity of the limits' token buckets, by default the limit of a minute;
@@ -71,11 +74,9 @@ class LocalImagesServer(ObservedServer):
     callbacks are called in the server's own loop.
     """
 
-    keep_requests: int | None = attrs.field(default=None, validator=check_keep)
+    _state: ServerState = attrs.field(init=False, default=attrs.Factory(ServerState, takes_self=True))
     _first_faults: Iterable[str] = attrs.field(default=(), alias="faults", converter=_names)
     _first_always: str | None = attrs.field(default=None, alias="always")
-    _limits: RateLimits = attrs.field(init=False, factory=RateLimits)
-    _faults: FaultQueues = attrs.field(init=False, factory=FaultQueues)
     _links: LinkStore = attrs.field(init=False, factory=LinkStore)
     _cache: ImageCache | None = attrs.field(init=False, default=None)
     _reader: ThreadPoolExecutor | None = attrs.field(init=False, default=None)
@@ -87,19 +88,7 @@ class LocalImagesServer(ObservedServer):
     def __attrs_post_init__(self) -> None:
         fields = [field for field in attrs.fields(type(self)) if field.init]
         self._options = {field.alias: getattr(self, field.name) for field in fields}
-        self._state.keep_requests = self.keep_requests
-        images, requests = (
-            None if limit is None else MinuteBucket(limit, self.clock, self.rate_limit_burst)
-            for limit in (self.images_per_minute, self.requests_per_minute)
-        )
-        self._limits = RateLimits(
-            images=images,
-            requests=requests,
-            are_visible=self.rate_limit_headers,
-            retry_after=self.retry_after,
-        )
-        self._faults.extend(self._first_faults)
-        self._faults.always(self._first_always)
+        self._state.reset(self._first_faults, self._first_always)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -173,8 +162,42 @@ class LocalImagesServer(ObservedServer):
         """The base URL for clients, with the port that was bound."""
         if self._runner is None or not self._bound:
             raise RuntimeError("the server is not started")
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self._runner.addresses[0][1]}/v1"
+        return f"{origin(self.host, self._runner.addresses[0][1])}/v1"
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """The image requests whose body has arrived, in order."""
+        return self._state.requests
+
+    @property
+    def downloads(self) -> list[RecordedDownload]:
+        """The GETs of images by their URLs, in the order in which their headers arrived."""
+        return self._state.downloads
+
+    @property
+    def batches(self) -> list[RecordedBatch]:
+        """The batches that were created, in order, also if the response to the creation was an error."""
+        return [snapshot() for snapshot in self._state.batches]
+
+    @property
+    def batch_requests(self) -> list[RecordedBatchRequest]:
+        """The requests of batches that were run, in order."""
+        return self._state.batch_requests
+
+    @property
+    def posts(self) -> int:
+        """Number of POSTs to an images path whose headers have arrived."""
+        return self._state.posts
+
+    @property
+    def refused(self) -> int:
+        """Number of responses that were a 429, for any reason."""
+        return self._state.refused
+
+    @property
+    def disconnects(self) -> int:
+        """Number of clients that disconnected before the end of their response."""
+        return self._state.disconnects
 
     @property
     def open_connections(self) -> int:
@@ -185,11 +208,11 @@ class LocalImagesServer(ObservedServer):
     @property
     def faults(self) -> tuple[str, ...]:
         """The faults that are still queued; assign names to replace them."""
-        return self._faults.names
+        return self._state.faults.names
 
     @faults.setter
     def faults(self, names: Iterable[str]) -> None:
-        self._faults.extend(names, replace=True)
+        self._state.faults.extend(names, replace=True)
 
     def script(self, *names: str) -> None:
         """Queue faults: each of the next requests takes one; `ok` means no fault.
@@ -197,15 +220,15 @@ class LocalImagesServer(ObservedServer):
         Names that begin with `download_` are for the next downloads, names with `file_` and `batch_` for the next calls
         of that step or the next batch, and all others for the next image requests.
         """
-        self._faults.extend(names)
+        self._state.faults.extend(names)
 
     def always(self, name: str | None) -> None:
         """Set the fault `name` (of `FAULTS`) for every request for which none is queued; None for no fault."""
-        self._faults.always(name)
+        self._state.faults.always(name)
 
     def release(self) -> None:
         """Let all responses that are stalled now continue."""
-        call_in(self._loop, self._state.open_gate)
+        call_in(self._loop, self._state.gate.open)
 
     def reset(self, **options: Any) -> None:
         """Reset the server for another test: drop requests in progress, forget records, counts, faults and used limits.
@@ -218,14 +241,11 @@ class LocalImagesServer(ObservedServer):
         call_in(self._loop, partial(self._take, type(self)(**{**self._options, **options})))
 
     def _take(self, fresh: "LocalImagesServer") -> None:
-        """Copy the settings, limits and faults of a new server."""
+        """Copy the settings and faults of a new server."""
         for field in attrs.fields(type(self)):
             if field.init and field.name not in _FIXED:
                 setattr(self, field.name, getattr(fresh, field.name))
-        for field in attrs.fields(RateLimits):
-            setattr(self._limits, field.name, getattr(fresh._limits, field.name))  # noqa: SLF001  same class
-        self._faults.reset(self._first_faults, self._first_always)
-        self._state.reset(self.keep_requests)
+        self._state.reset(self._first_faults, self._first_always)
         self._links.clear()
         if self._batches is not None:
             self._batches.clear()
@@ -262,18 +282,7 @@ class LocalImagesServer(ObservedServer):
         return self._runner is not None and bool(self._runner.addresses)
 
     def _app(self, cache: ImageCache, reader: ThreadPoolExecutor) -> web.Application:
-        images = ImagesHandler(
-            settings=self,
-            reader=reader,
-            state=self._state,
-            faults=self._faults.posts,
-            limits=self._limits,
-            cache=cache,
-            links=self._links,
-            files=FileStore(self),
-        )
-        downloads = DownloadHandler(
-            state=self._state, faults=self._faults.downloads, settings=self, links=self._links
-        )
-        self._batches = BatchesHandler(settings=self, state=self._state, faults=self._faults, images=images)
-        return make_app(images, downloads, self._batches)
+        images = ImagesHandler(state=self._state, reader=reader, cache=cache, links=self._links)
+        downloads = DownloadHandler(state=self._state, links=self._links)
+        self._batches = BatchesHandler(state=self._state, images=images)
+        return make_app(self._state, images, downloads, self._batches)

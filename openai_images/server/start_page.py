@@ -7,6 +7,7 @@ Must not: show the key, which may be a real one.
 
 import base64
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -16,60 +17,26 @@ from string import Template
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
-from openai_images.server.images.delivery import local_address
 from openai_images.server.protocol.catalog import DEFAULT_MODEL, served_models
-from openai_images.server.requests.records import RecentRequest, RecentRequests
+from openai_images.server.requests.records import RecentRequest
 from openai_images.server.requests.settings import ServerSettings
+from openai_images.server.requests.state import ServerState, local_address, origin
 
 _REFRESH_SECONDS: Final = 2
 _PROMPT: Final = "a lighthouse"
-_NOT_LISTED: Final = frozenset({"/", "/favicon.ico"})  # requested by a browser for this page
 
 
-def add_start_page(app: web.Application, settings: ServerSettings, recent: RecentRequests) -> None:
-    """Serve the page at `/`, and record the requests from now on for it."""
-    app.middlewares.insert(0, _recorder(recent, settings))
-    app.router.add_get("/", _page_handler(recent, settings))
+def page_handler(state: ServerState) -> Handler:
+    """Return the handler of the page."""
 
-
-def answered_status(response: web.StreamResponse) -> int:
-    """Return the status that was sent; 0 if the connection was closed without a response."""
-    hung_up = isinstance(response, web.Response) and response.body is None and not response.prepared
-    return 0 if hung_up else response.status
-
-
-def _recorder(recent: RecentRequests, settings: ServerSettings) -> Middleware:
-    @web.middleware
-    async def record(request: web.Request, handler: Handler) -> web.StreamResponse:
-        started, status = settings.clock(), 0
-        try:
-            response = await handler(request)
-            status = answered_status(response)
-            return response
-        finally:
-            details = recent.pop_details(request)
-            if request.path not in _NOT_LISTED:
-                seconds = settings.clock() - started
-                recent.add(
-                    RecentRequest(settings.now(), seconds, request.method, request.path, status, details)
-                )
-
-    return record
-
-
-def _page_handler(recent: RecentRequests, settings: ServerSettings) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        text = render(recent, settings, _base_url(request), refreshes="refresh" in request.query)
+        url = f"{origin(*local_address(request))}/v1"
+        text = _render(state, url, refreshes="refresh" in request.query)
         return web.Response(text=text, content_type="text/html", headers=_headers())
 
     return handle
-
-
-def _base_url(request: web.Request) -> str:
-    host, port = local_address(request)
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
 
 @cache
@@ -95,31 +62,31 @@ def _headers() -> Mapping[str, str]:
     }
 
 
-def render(recent: RecentRequests, settings: ServerSettings, url: str, *, refreshes: bool) -> str:
+def _render(state: ServerState, url: str, *, refreshes: bool) -> str:
     """Return the page; with `refreshes` the browser reloads it every few seconds."""
     link, words = ("/", "Stop") if refreshes else ("/?refresh", f"Refresh every {_REFRESH_SECONDS} s")
-    shown = len(recent.last)
+    shown = len(state.recent)
     count = "1 request" if shown == 1 else f"{shown} requests, the newest first"
-    if recent.total > shown:
-        count = f"The last {shown} of {recent.total:,} requests, the newest first"
+    if state.answered > shown:
+        count = f"The last {shown} of {state.answered:,} requests, the newest first"
     return Template(_template()).substitute(
         refresh=f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">' if refreshes else "",
         url=escape(url),
         links=f'<a href="{"/?refresh" if refreshes else "/"}">Refresh</a> <a href="{link}">{words}</a>',
-        count=f"{count}." if recent.total else "Each request is listed here when it has been answered.",
-        requests=_table(recent),
+        count=f"{count}." if shown else "Each request is listed here when it has been answered.",
+        requests=_table(state.recent),
         ways="\n".join(_ways(url)),
-        facts="\n".join(_facts(settings)),
+        facts="\n".join(_facts(state.settings)),
     )
 
 
-def _table(recent: RecentRequests) -> str:
-    if not recent.last:
+def _table(recent: deque[RecentRequest]) -> str:
+    if not recent:
         return '<p class="empty">No requests yet. Try one of the commands below.</p>'
     head = "".join(
         f'<th scope="col">{name}</th>' for name in ("Time", "Status", "Request", "Model", "Prompt", "Took")
     )
-    rows = "\n".join(map(_row, reversed(recent.last)))
+    rows = "\n".join(map(_row, reversed(recent)))
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
 
 
@@ -127,14 +94,13 @@ def _row(request: RecentRequest) -> str:
     at = datetime.fromtimestamp(request.at, UTC).astimezone()
     kind = "good" if 200 <= request.status < 300 else "bad" if request.status >= 400 else "gone"
     status = str(request.status) if request.status else "closed"
-    fault, model, prompt = request.details
     took = f"{request.seconds * 1000:.0f} ms" if request.seconds < 1 else f"{request.seconds:.2f} s"
     cells = (
         ("time", f'<time datetime="{at.isoformat(timespec="seconds")}">{at:%H:%M:%S}</time>'),
         ("status-cell", f'<span class="status {kind}">{status}</span>'),
-        ("path", escape(f"{request.method} {request.path}") + _fault_note(fault)),
-        ("model", escape(model)),
-        ("prompt", f'<q dir="auto">{escape(prompt)}</q>' if prompt else ""),
+        ("path", escape(f"{request.method} {request.path}") + _fault_note(request.fault)),
+        ("model", escape(request.model)),
+        ("prompt", f'<q dir="auto">{escape(request.prompt)}</q>' if request.prompt else ""),
         ("seconds", took),
     )
     row = "".join(f'<td class="{name}">{text}</td>' for name, text in cells)
@@ -142,7 +108,7 @@ def _row(request: RecentRequest) -> str:
 
 
 def _fault_note(fault: str) -> str:
-    return "" if fault == "ok" else f"<small>fault {escape(fault)}</small>"
+    return "" if fault in {"ok", "download_ok"} else f"<small>fault {escape(fault)}</small>"
 
 
 _PYTHON: Final = f"""\

@@ -49,6 +49,15 @@ async def test_a_url_gives_the_picture_without_a_key(
     assert (server.posts, len(server.requests)) == (1, 1)
 
 
+async def test_a_refused_download_is_counted(
+    http: aiohttp.ClientSession, server: LocalImagesServer, url: str
+) -> None:
+    """A 429 is one for any reason."""
+    server.script("download_status:429")
+    assert (await fetch(http, url))[0] == 429
+    assert server.refused == 1
+
+
 async def test_a_relative_url(
     ask: Any, http: aiohttp.ClientSession, server: LocalImagesServer, picture: bytes
 ) -> None:

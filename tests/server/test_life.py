@@ -15,7 +15,6 @@ import pytest
 from aiohttp import web
 
 from openai_images.server import AnsweredRequest, LocalImagesServer
-from openai_images.server.images.delivery import open_transport
 from openai_images.server.requests.state import ActiveRequest
 
 STREAM = {"stream": True, "partial_images": 1}
@@ -218,9 +217,10 @@ async def test_it_closes_while_it_paints(connect: Any) -> None:
 
 def test_an_exchange_without_a_connection_is_dropped_too() -> None:
     """A connection lost before its request was looked at leaves nothing to abort."""
-    ActiveRequest(clock=time.monotonic, connection=None).abort()
+    active = ActiveRequest(request=SimpleNamespace(transport=None), clock=time.monotonic)
+    active.abort()
     with pytest.raises(ConnectionResetError):
-        open_transport(SimpleNamespace(transport=None))
+        active.open_transport()
 
 
 async def test_it_notices_several(connect: Any, server: LocalImagesServer) -> None:

@@ -115,6 +115,18 @@ async def test_it_lists_what_was_asked(http: aiohttp.ClientSession, tiny: Callab
         assert server.api_key not in text
 
 
+async def test_it_lists_downloads(http: aiohttp.ClientSession, tiny: Callable[..., Any]) -> None:
+    """With their faults, and with no word about one without."""
+    async with tiny(faults=["download_status:404", "download_ok"]) as server:
+        for _ in range(2):
+            await (await http.get(f"{server.base_url}/images/img_1/content")).read()
+        _, text = await page(server, http)
+    assert rows(text) == [
+        ["404", "GET /v1/images/img_1/content", "", ""],
+        ["404", "GET /v1/images/img_1/content fault download_status:404", "", ""],
+    ]
+
+
 async def test_what_it_keeps_is_bounded(http: aiohttp.ClientSession, tiny: Callable[..., Any]) -> None:
     """A number of requests, and the beginnings of their prompts; odd values are no reason to fail."""
     async with tiny() as server:

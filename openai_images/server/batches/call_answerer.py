@@ -6,32 +6,33 @@ Must not: know what an action does.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final
 
 import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from openai_images.server.batches.batch import ServerBatch
 from openai_images.server.faults.batches import CallPlan
-from openai_images.server.faults.plan import Fault
-from openai_images.server.faults.queues import FaultQueues, is_of_batch
+from openai_images.server.faults.plan import ReleaseGate
+from openai_images.server.faults.queues import is_of_batch
 from openai_images.server.faults.statuses import status_reply
-from openai_images.server.images.delivery import hang_up, open_transport
 from openai_images.server.protocol.error_replies import (
+    A_STRING,
+    AN_INTEGER,
     Reply,
     RequestRejectedError,
     bad_request,
     check_api_key,
-    check_names_and_types,
+    check_members,
     check_range,
     choice,
     compact_json,
     error_reply,
-    missing_parameter,
+    require_parameters,
     to_response,
-    wrong_type,
 )
-from openai_images.server.requests.settings import ServerSettings
+from openai_images.server.requests.files import ServerFile
 from openai_images.server.requests.state import ActiveRequest, ServerState
 
 MIN_SECONDS: Final = 3600
@@ -43,106 +44,64 @@ MAX_SECONDS: Final = 2_592_000
 class ActiveCall:
     """One call being answered."""
 
-    request: web.Request
     active: ActiveRequest
     plan: CallPlan
 
-    def respond(self, reply: Reply) -> web.Response:
-        """Return the response with the common headers."""
-        return to_response(reply, self.active.headers())
+    @property
+    def request(self) -> web.Request:
+        """The request of the call."""
+        return self.active.request
 
 
-Action = Callable[[ActiveCall], Awaitable[web.StreamResponse]]
+Action = Callable[[ActiveCall], Awaitable[dict[str, Any] | web.StreamResponse]]
+"""Does what a call requests; returns the JSON of the response, or the response if it was sent."""
 
 
-@attrs.frozen(kw_only=True)
-class CallAnswerer:
-    """Answers the calls of one server."""
+def call_handler(state: ServerState, step: str, action: Action) -> Handler:
+    """Return the handler of a step; `action` does the work."""
 
-    settings: ServerSettings
-    state: ServerState
-    faults: FaultQueues
-
-    def handler(self, step: str, action: Action) -> Handler:
-        """Return the handler of a step; `action` does the work."""
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            active = ActiveRequest(clock=self.settings.clock, connection=request.transport)
-            try:
-                with self.state.track(active):
-                    return await self._answer(step, action, request, active)
-            except RequestRejectedError as error:
-                self.state.refused += error.reply.status == 429
-                return to_response(error.reply, active.headers())
-            except ConnectionError:
-                # The client has disconnected: aiohttp would log the error, but drops a response silently.
-                return web.Response()
-
-        return handle
-
-    async def _answer(
-        self, step: str, action: Action, request: web.Request, active: ActiveRequest
-    ) -> web.StreamResponse:
-        unauthorized = check_api_key(request, self.settings.api_key)
+    async def answer(active: ActiveRequest) -> web.StreamResponse:
+        unauthorized = check_api_key(active.request, state.settings.api_key)
         if unauthorized is not None:
             raise RequestRejectedError(unauthorized)
-        plan = self._next_fault(step, request).plan
-        if not plan.is_after:
-            await self._interfere(plan, request, active)
-        response = await action(ActiveCall(request=request, active=active, plan=plan))
-        if plan.is_after:
-            await self._interfere(plan, request, active)
-        return response
+        header = active.request.headers.get("X-Local-Fault")
+        fault = state.faults.calls[step].next_fault(None if is_of_batch(header) else header)
+        state.describe(active.request, fault.name)
+        if not fault.plan.is_after:
+            await _interfere(fault.plan, active, state.gate)
+        result = await action(ActiveCall(active=active, plan=fault.plan))
+        if fault.plan.is_after:
+            await _interfere(fault.plan, active, state.gate)
+        if isinstance(result, dict):
+            return to_response(Reply(200, compact_json(result)), active.headers())
+        return result
 
-    def _next_fault(self, step: str, request: web.Request) -> Fault[CallPlan]:
-        header = request.headers.get("X-Local-Fault")
-        fault = self.faults.calls[step].next_fault(None if is_of_batch(header) else header)
-        self.state.faults_by_request[id(request)] = fault.name
-        self.state.recent.describe(request, {}, fault.name)
-        return fault
-
-    async def _interfere(self, plan: CallPlan, request: web.Request, active: ActiveRequest) -> None:
-        if plan.hold:
-            await self.state.gate.event.wait()
-        if plan.hang_up is not None:
-            hang_up(active, open_transport(request), plan.hang_up)
-            raise ConnectionResetError
-        if plan.status is not None:
-            raise RequestRejectedError(status_reply(plan.status))
+    return state.handler(answer)
 
 
-class ListItem(Protocol):
-    """An item of a list."""
-
-    @property
-    def id(self) -> str:
-        """Its id, which a cursor refers to."""
-        ...
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return its object in the API's form."""
-        ...
-
-
-T = TypeVar("T", bound=ListItem)
+async def _interfere(plan: CallPlan, active: ActiveRequest, gate: ReleaseGate) -> None:
+    if plan.hold:
+        await gate.event.wait()
+    if plan.hang_up is not None:
+        active.hang_up(plan.hang_up)
+        raise ConnectionResetError
+    if plan.status is not None:
+        raise RequestRejectedError(status_reply(plan.status))
 
 
 def check_expiry(name: str, value: object) -> int:
     """Return the seconds in `{"anchor": "created_at", "seconds": ...}`, or the 400."""
-    if not isinstance(value, dict):
-        wrong_type(name, "an object", value)
-    fields = {f"{name}.{key}": field for key, field in cast("dict[str, Any]", value).items()}
+    present = check_members(name, value, {"anchor": A_STRING, "seconds": AN_INTEGER})
     anchor, seconds = f"{name}.anchor", f"{name}.seconds"
-    present = check_names_and_types(fields, {anchor: ("a string", str), seconds: ("an integer", int)})
-    for field in (anchor, seconds):
-        if field not in present:
-            raise missing_parameter(field)
+    require_parameters(present, anchor, seconds)
     choice(present, anchor, ("created_at",), "")
     check_range(seconds, present[seconds], MIN_SECONDS, MAX_SECONDS)
     return int(present[seconds])
 
 
-def page(items: Sequence[T], query: Mapping[str, str], *, limit: int, most: int) -> Reply:
+def page(
+    items: Sequence[ServerFile | ServerBatch], query: Mapping[str, str], *, limit: int, most: int
+) -> dict[str, Any]:
     """Return the page that `after`, `limit` and `order` of `query` select; the newest items are last in `items`."""
     text = query.get("limit", str(limit))
     if not text.isascii() or not text.isdigit():
@@ -160,14 +119,13 @@ def page(items: Sequence[T], query: Mapping[str, str], *, limit: int, most: int)
             )
         ordered = ordered[ids.index(after) + 1 :]
     shown = ordered[:size]
-    body = {
+    return {
         "object": "list",
         "data": [item.as_dict() for item in shown],
         "first_id": shown[0].id if shown else None,
         "last_id": shown[-1].id if shown else None,
         "has_more": len(ordered) > size,
     }
-    return Reply(200, compact_json(body))
 
 
 def no_file(file_id: str, *, status: int = 404, param: str = "id") -> RequestRejectedError:

@@ -14,18 +14,17 @@ from aiohttp import web
 
 from openai_images.server.batches.call_answerer import MAX_SECONDS, ActiveCall, check_expiry, no_file, page
 from openai_images.server.batches.input_file import MAX_INPUT_BYTES
-from openai_images.server.images.delivery import SLICE, hang_up, open_transport
+from openai_images.server.images.delivery import write_slices
 from openai_images.server.protocol.error_replies import (
-    Reply,
     RequestRejectedError,
     bad_request,
     choice,
-    compact_json,
     missing_parameter,
+    require_parameters,
     too_large,
     unknown_parameter,
 )
-from openai_images.server.requests.files import MAX_FILE_BYTES, FileStore, ServerFile
+from openai_images.server.requests.files import MAX_FILE_BYTES, ServerFile
 from openai_images.server.requests.multipart import (
     FormParser,
     MalformedFormError,
@@ -35,8 +34,7 @@ from openai_images.server.requests.multipart import (
     set_field,
 )
 from openai_images.server.requests.request_body import FORM, BodyChunks, UnreadableBodyError, require_type
-from openai_images.server.requests.settings import ServerSettings
-from openai_images.server.requests.state import ActiveRequest, ServerState
+from openai_images.server.requests.state import ServerState
 
 PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 _FIELDS: Final = {"purpose", "expires_after"}
@@ -45,26 +43,26 @@ _MAX_FORM_BYTES: Final = MAX_FILE_BYTES + 64 * 1024
 
 
 class UploadReader:
-    """Reads one upload; with `is_cut` the connection is reset in the middle of it."""
+    """Reads the file that one call uploads."""
 
-    def __init__(self, files: FileStore, active: ActiveRequest, *, is_cut: bool) -> None:
-        self._files = files
-        self._active = active
-        self._is_cut = is_cut
+    def __init__(self, state: ServerState, call: ActiveCall) -> None:
+        self._files = state.files
+        self._timeout = state.settings.body_timeout
+        self._call = call
         self._file: BinaryIO | None = None
         self._filename = ""
         self._fields: dict[str, Any] = {}
         self._name = ""
         self._text: bytes | None = None  # of the current part, None if that is the file
 
-    async def read(self, request: web.Request, body_timeout: float) -> ServerFile:
-        """Store and return the file in the body; `body_timeout` is in seconds. Raises `RequestRejectedError`."""
-        content_type = request.headers.get("content-type", "")
+    async def read(self) -> ServerFile:
+        """Store and return the file in the body. Raises `RequestRejectedError`."""
+        content_type = self._call.request.headers.get("content-type", "")
         require_type(content_type, FORM)
         if self._files.is_full:
             raise RequestRejectedError(too_large(self._files.nbytes))
         try:
-            await self._read_form(request, content_type, body_timeout)
+            await self._read_form(content_type)
             return await self._store()
         except (MalformedFormError, UnreadableBodyError) as error:
             message = f"Could not parse your multipart form: {str(error) or 'it is not readable'}."
@@ -73,9 +71,10 @@ class UploadReader:
             if self._file is not None:
                 self._files.discard(self._file)
 
-    async def _read_form(self, request: web.Request, content_type: str, body_timeout: float) -> None:
+    async def _read_form(self, content_type: str) -> None:
         parser, total = FormParser(parse_boundary(content_type)), 0
-        async for chunk in BodyChunks(request, body_timeout):
+        half = (self._call.request.content_length or 0) // 2
+        async for chunk in BodyChunks(self._call.request, self._timeout):
             total += len(chunk)
             if total > _MAX_FORM_BYTES:
                 raise RequestRejectedError(too_large(MAX_FILE_BYTES))
@@ -87,8 +86,8 @@ class UploadReader:
                     self._take(event)
             if pieces and self._file is not None:
                 await asyncio.to_thread(self._file.writelines, pieces)
-            if self._is_cut and total >= (request.content_length or 0) // 2:
-                hang_up(self._active, open_transport(request), "reset")
+            if self._call.plan.middle == "cut" and total >= half:
+                self._call.active.hang_up("reset")
                 raise ConnectionResetError
         parser.close()
 
@@ -117,8 +116,7 @@ class UploadReader:
     async def _store(self) -> ServerFile:
         if self._file is None:
             raise missing_parameter("file")
-        if "purpose" not in self._fields:
-            raise missing_parameter("purpose")
+        require_parameters(self._fields, "purpose")
         purpose = choice(self._fields, "purpose", PURPOSES, "")
         seconds = MAX_SECONDS if purpose == "batch" else None
         if "expires_after" in self._fields:
@@ -139,31 +137,28 @@ _PAGE: Final = 10_000
 class FileCalls:
     """The calls for the files of one server."""
 
-    settings: ServerSettings
     state: ServerState
-    files: FileStore
 
-    async def upload(self, call: ActiveCall) -> web.StreamResponse:
+    async def upload(self, call: ActiveCall) -> dict[str, Any]:
         """Answer `POST /v1/files`."""
-        reader = UploadReader(self.files, call.active, is_cut=call.plan.middle == "cut")
-        stored = await reader.read(call.request, self.settings.body_timeout)
-        return call.respond(Reply(200, compact_json(stored.as_dict())))
+        stored = await UploadReader(self.state, call).read()
+        return stored.as_dict()
 
-    async def retrieve(self, call: ActiveCall) -> web.StreamResponse:
+    async def retrieve(self, call: ActiveCall) -> dict[str, Any]:
         """Answer `GET /v1/files/{id}`."""
-        return call.respond(Reply(200, compact_json(self._find(call).as_dict())))
+        return self._find(call).as_dict()
 
-    async def list(self, call: ActiveCall) -> web.StreamResponse:
+    async def list(self, call: ActiveCall) -> dict[str, Any]:
         """Answer `GET /v1/files`."""
         purpose = call.request.query.get("purpose")
-        files = [file for file in self.files.all() if purpose in {None, file.purpose}]
-        return call.respond(page(files, call.request.query, limit=_PAGE, most=_PAGE))
+        files = [file for file in self.state.files.all() if purpose in {None, file.purpose}]
+        return page(files, call.request.query, limit=_PAGE, most=_PAGE)
 
-    async def delete(self, call: ActiveCall) -> web.StreamResponse:
+    async def delete(self, call: ActiveCall) -> dict[str, Any]:
         """Answer `DELETE /v1/files/{id}`."""
         stored = self._find(call)
-        self.files.delete(stored)
-        return call.respond(Reply(200, compact_json({"id": stored.id, "object": "file", "deleted": True})))
+        self.state.files.delete(stored)
+        return {"id": stored.id, "object": "file", "deleted": True}
 
     async def content(self, call: ActiveCall) -> web.StreamResponse:
         """Answer `GET /v1/files/{id}/content` with the bytes; one megabyte is in memory at a time."""
@@ -184,7 +179,7 @@ class FileCalls:
             if call.plan.middle == "stall":
                 await self.state.gate.event.wait()
             if call.plan.middle == "cut":
-                hang_up(call.active, open_transport(request), "close")
+                call.active.hang_up("close")
             else:
                 await _send(response, file, stored.nbytes - half)
                 await response.write_eof()
@@ -194,7 +189,7 @@ class FileCalls:
 
     def _find(self, call: ActiveCall) -> ServerFile:
         file_id = call.request.match_info["id"]
-        stored = self.files.find(file_id)
+        stored = self.state.files.find(file_id)
         if stored is None:
             raise no_file(file_id)
         return stored
@@ -204,9 +199,7 @@ async def _send(response: web.StreamResponse, file: FileIO, nbytes: int) -> None
     """Send `nbytes` bytes of the file."""
     while nbytes and (data := await asyncio.to_thread(file.read, min(nbytes, _READ_BYTES))):
         nbytes -= len(data)
-        view = memoryview(data)
-        for start in range(0, len(data), SLICE):
-            await response.write(view[start : start + SLICE])
+        await write_slices(response, data)
 
 
 def _header_name(stored: ServerFile) -> str:

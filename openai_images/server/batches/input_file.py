@@ -23,44 +23,88 @@ MAX_ERRORS: Final = 100
 class ParsedInput:
     """The requests of a file, as the byte offsets of their lines; none if there are `errors`."""
 
-    offsets: "array[int]" = attrs.field(factory=lambda: array("Q"))
-    model: str | None = None
-    errors: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
+    endpoint: str
+    models: Container[object]
+    """The AI models that exist."""
+    offsets: "array[int]" = attrs.field(init=False, factory=lambda: array("Q"))
+    model: str | None = attrs.field(init=False, default=None)
+    errors: list[dict[str, Any]] = attrs.field(init=False, factory=list[dict[str, Any]])
+    _custom_ids: set[str] = attrs.field(init=False, factory=set[str])
 
-    def add_error(
+    def read(self, file: BinaryIO) -> None:
+        """Read the whole file."""
+        for number, (offset, line) in enumerate(_lines(file), 1):
+            if not line.strip():
+                continue
+            if len(self.offsets) == MAX_REQUESTS:
+                self._add_error("too_many_tasks", f"The batch has more than {MAX_REQUESTS:,} requests.")
+                break
+            self._check_line(line, number)
+            self.offsets.append(offset)
+            if len(self.errors) >= MAX_ERRORS:
+                break
+        if not self.offsets:
+            message = "The input file is empty. Please ensure that the batch contains at least one request."
+            self._add_error("empty_file", message)
+
+    def _add_error(
         self, code: str, message: str, *, param: str | None = None, line: int | None = None
     ) -> None:
         """Add an error in the API's words; `line` counts from 1."""
         self.errors.append({"code": code, "message": message, "param": param, "line": line})
 
+    def _check_line(self, line: bytes, number: int) -> None:
+        try:
+            request = parse(line)
+        except ValueError:
+            request = None
+        if not isinstance(request, dict):
+            message = "This line is not parseable as valid JSON."
+            self._add_error("invalid_json_line", message, line=number)
+            return
+        values = cast("dict[str, Any]", request)
+        body = values.get("body")
+        self._check_custom_id(values.get("custom_id"), number)
+        if values.get("method") != "POST":
+            self._add_error("invalid_method", "The HTTP method must be POST.", param="method", line=number)
+        if values.get("url") != self.endpoint:
+            message = (
+                f"The URL provided for this request does not match the batch endpoint '{self.endpoint}'."
+            )
+            self._add_error("invalid_url", message, param="url", line=number)
+        if isinstance(body, dict):
+            self._check_model(cast("dict[str, Any]", body).get("model"), number)
+        else:
+            self._add_missing("body", number)
 
-@attrs.frozen
-class _Rules:
-    """The values that a line is checked against: the endpoint, the models that exist, and the ids so far."""
+    def _add_missing(self, name: str, number: int) -> None:
+        message = f"Missing required parameter: '{name}'."
+        self._add_error("missing_required_parameter", message, param=name, line=number)
 
-    endpoint: str
-    models: Container[object]
-    names: set[str] = attrs.field(factory=set[str])
+    def _check_custom_id(self, custom_id: object, number: int) -> None:
+        if not isinstance(custom_id, str) or not custom_id:
+            self._add_missing("custom_id", number)
+        elif custom_id in self._custom_ids:
+            message = (
+                f"The custom_id '{custom_id[:200]}' for this request is a duplicate of another request. The custom_id "
+                "parameter must be unique for each request in a batch."
+            )
+            self._add_error("duplicate_custom_id", message, param="custom_id", line=number)
+        else:
+            self._custom_ids.add(custom_id)
 
-
-def read_input(file: BinaryIO, endpoint: str, models: Container[object]) -> ParsedInput:
-    """Read the whole file; `models` are those that exist."""
-    found = ParsedInput()
-    rules = _Rules(endpoint, models)
-    for number, (offset, line) in enumerate(_lines(file), 1):
-        if not line.strip():
-            continue
-        if len(found.offsets) == MAX_REQUESTS:
-            found.add_error("too_many_tasks", f"The batch has more than {MAX_REQUESTS:,} requests.")
-            break
-        _check_line(found, line, number, rules)
-        found.offsets.append(offset)
-        if len(found.errors) >= MAX_ERRORS:
-            break
-    if not found.offsets:
-        message = "The input file is empty. Please ensure that the batch contains at least one request."
-        found.add_error("empty_file", message)
-    return found
+    def _check_model(self, model: object, number: int) -> None:
+        if model is not None and (not isinstance(model, str) or model not in self.models):
+            message = f"The provided model '{str(model)[:200]}' is not supported by the Batch API."
+            self._add_error("model_not_found", message, param="body.model", line=number)
+        elif not self.offsets:
+            self.model = model
+        elif model != self.model:
+            message = (
+                f"The model '{model}' for this request does not match the rest of the batch. Each batch must contain "
+                "requests for a single model."
+            )
+            self._add_error("mismatched_model", message, param="body.model", line=number)
 
 
 def read_request(file: BinaryIO, offset: int) -> dict[str, Any]:
@@ -74,54 +118,3 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     while line := file.readline(MAX_LINE_BYTES):
         yield offset, line
         offset += len(line)
-
-
-def _check_line(found: ParsedInput, line: bytes, number: int, rules: "_Rules") -> None:
-    try:
-        request = parse(line)
-    except ValueError:
-        request = None
-    if not isinstance(request, dict):
-        found.add_error("invalid_json_line", "This line is not parseable as valid JSON.", line=number)
-        return
-    values = cast("dict[str, Any]", request)
-    body = values.get("body")
-    _check_custom_id(found, values.get("custom_id"), number, rules.names)
-    if values.get("method") != "POST":
-        found.add_error("invalid_method", "The HTTP method must be POST.", param="method", line=number)
-    if values.get("url") != rules.endpoint:
-        message = f"The URL provided for this request does not match the batch endpoint '{rules.endpoint}'."
-        found.add_error("invalid_url", message, param="url", line=number)
-    if isinstance(body, dict):
-        _check_model(found, cast("dict[str, Any]", body).get("model"), number, rules.models)
-    else:
-        message = "Missing required parameter: 'body'."
-        found.add_error("missing_required_parameter", message, param="body", line=number)
-
-
-def _check_custom_id(found: ParsedInput, custom_id: object, number: int, names: set[str]) -> None:
-    if not isinstance(custom_id, str) or not custom_id:
-        message = "Missing required parameter: 'custom_id'."
-        found.add_error("missing_required_parameter", message, param="custom_id", line=number)
-    elif custom_id in names:
-        message = (
-            f"The custom_id '{custom_id[:200]}' for this request is a duplicate of another request. The custom_id "
-            "parameter must be unique for each request in a batch."
-        )
-        found.add_error("duplicate_custom_id", message, param="custom_id", line=number)
-    else:
-        names.add(custom_id)
-
-
-def _check_model(found: ParsedInput, model: object, number: int, models: Container[object]) -> None:
-    if model is not None and (not isinstance(model, str) or model not in models):
-        message = f"The provided model '{str(model)[:200]}' is not supported by the Batch API."
-        found.add_error("model_not_found", message, param="body.model", line=number)
-    elif not found.offsets:
-        found.model = model
-    elif model != found.model:
-        message = (
-            f"The model '{model}' for this request does not match the rest of the batch. Each batch must contain "
-            "requests for a single model."
-        )
-        found.add_error("mismatched_model", message, param="body.model", line=number)

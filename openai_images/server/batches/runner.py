@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, Final
 import attrs
 
 from openai_images.server.batches.batch import ServerBatch
-from openai_images.server.batches.input_file import ParsedInput, read_input, read_request
-from openai_images.server.faults import find_fault
+from openai_images.server.batches.input_file import ParsedInput, read_request
+from openai_images.server.faults import find_post_fault
 from openai_images.server.faults.plan import Dialect, RequestInfo
 from openai_images.server.faults.statuses import moderation_reply
 from openai_images.server.images.encoder import Encoder
@@ -31,14 +31,12 @@ from openai_images.server.protocol.error_replies import (
 from openai_images.server.requests.files import (
     GARBAGE,
     MAX_STORED_BYTES,
-    FileStore,
     LineFile,
     error_line,
     response_line,
 )
 from openai_images.server.requests.parameters import MODERATED_PHRASE, Parameters
 from openai_images.server.requests.records import RecordedBatchRequest
-from openai_images.server.requests.settings import ServerSettings
 from openai_images.server.requests.state import ServerState
 
 _EXPIRED: Final = "This request could not be executed before the completion window expired."
@@ -54,130 +52,130 @@ class Answer:
     tokens: dict[str, int]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class ServerBatchRunner:
-    """Runs the batches of one server."""
+    """Runs one batch."""
 
-    settings: ServerSettings
     state: ServerState
     images: ImagesHandler
-    files: FileStore
+    batch: ServerBatch
+    _output: LineFile = attrs.field(init=False)
+    _errors: LineFile = attrs.field(init=False)
 
-    async def run(self, batch: ServerBatch) -> None:
-        """Take a batch from `validating` to its end."""
+    def __attrs_post_init__(self) -> None:
+        self._output, self._errors = LineFile(self.state.files), LineFile(self.state.files)
+
+    async def run(self) -> None:
+        """Take the batch from `validating` to its end."""
         try:
-            await self._run(batch)
+            await self._run()
         except Exception as error:  # noqa: BLE001  # as in the API: a batch that cannot be run fails
             message = f"The local server could not run the batch: {type(error).__name__}."
-            self._fail(batch, [{"code": "server_error", "message": message, "param": None, "line": None}])
+            self._fail([{"code": "server_error", "message": message, "param": None, "line": None}])
+        finally:
+            self._output.discard()
+            self._errors.discard()
 
-    async def _run(self, batch: ServerBatch) -> None:
+    async def _run(self) -> None:
+        batch = self.batch
         if batch.plan.hold:
-            await self._until(batch, self.state.gate.event.wait())
+            await self._until(self.state.gate.event.wait())
             batch.released = self.state.gate.event
-        await self._stay(batch)
+        await self._stay()
         if batch.plan.error is not None and not batch.interrupted.is_set():
-            self._fail(batch, [dict(batch.plan.error)])
+            self._fail([dict(batch.plan.error)])
             return
-        stored = self.files.find(batch.input_file_id)
+        stored = self.state.files.find(batch.input_file_id)
         if stored is None:
             message = f"No such File object: {batch.input_file_id}"
             error = {"code": "file_not_found", "message": message, "param": "input_file_id", "line": None}
-            self._fail(batch, [error])
+            self._fail([error])
             return
-        source = stored.path.open("rb")
-        try:
-            await self._run_file(batch, source)
-        finally:
-            source.close()
+        with stored.path.open("rb") as source:
+            await self._run_file(source)
 
-    async def _run_file(self, batch: ServerBatch, source: BinaryIO) -> None:
-        models = served_models(self.settings.now(), legacy=self.settings.legacy)
-        found = await asyncio.to_thread(read_input, source, batch.endpoint, models)
+    async def _run_file(self, source: BinaryIO) -> None:
+        batch = self.batch
+        models = served_models(self.state.settings.now(), legacy=self.state.settings.legacy)
+        found = ParsedInput(batch.endpoint, models)
+        await asyncio.to_thread(found.read, source)
         if found.errors:
-            self._fail(batch, found.errors)
+            self._fail(found.errors)
             return
         batch.model = found.model
-        output, errors = LineFile(self.files), LineFile(self.files)
-        try:
-            late = await self._run_requests(batch, source, found, output, errors)
-            end = await self._finish(batch, source, late, errors)
-            await self._publish(batch, output, errors)
-        finally:
-            output.discard()
-            errors.discard()
-        batch.enter(end, self.settings.now())
+        late = await self._run_requests(source, found)
+        end = await self._finish(source, late)
+        await self._publish()
+        batch.enter(end, self.state.settings.now())
 
-    async def _run_requests(
-        self, batch: ServerBatch, source: BinaryIO, found: ParsedInput, output: LineFile, errors: LineFile
-    ) -> Sequence[int]:
+    async def _run_requests(self, source: BinaryIO, found: ParsedInput) -> Sequence[int]:
         """Run requests until the batch is interrupted; return the offsets of those that were not run."""
-        order, pace = list(found.offsets), self.settings.batch_pace
+        batch, order, pace = self.batch, list(found.offsets), self.state.settings.batch_pace
         rng = random.Random(batch.id)  # noqa: S311  # an arbitrary order, not for security
         rng.shuffle(order)
         batch.total = len(order)
         if batch.interrupted.is_set():
             return order
-        batch.enter("in_progress", self.settings.now())
+        batch.enter("in_progress", self.state.settings.now())
         last = 0 if batch.plan.expires else len(order) - round(pace.expired * len(order))
         failing = set(rng.sample(range(last), min(last, round(pace.failed * len(order)))))
-        started = self.settings.clock()
+        started = self.state.settings.clock()
         for index in range(last):
             if pace.requests_per_second is not None:
-                wait = started + (index + 1) / pace.requests_per_second - self.settings.clock()
-                await self._until(batch, self.settings.sleep(max(0.0, wait)))
-            batch.check_time(self.settings.now())
+                wait = started + (index + 1) / pace.requests_per_second - self.state.settings.clock()
+                await self._until(self.state.settings.sleep(max(0.0, wait)))
+            batch.check_time(self.state.settings.now())
             if batch.interrupted.is_set():
                 return order[index:]
             request = await asyncio.to_thread(read_request, source, order[index])
-            if self.files.nbytes + output.nbytes > MAX_STORED_BYTES:
+            if self.state.files.nbytes + self._output.nbytes > MAX_STORED_BYTES:
                 raise OSError(errno.EDQUOT, "the files of the server are too large")
-            answer = await self._answer(batch, request, fails=index in failing)
-            await self._write(batch, request, answer, output if answer.status == 200 else errors)
+            answer = await self._answer(request, fails=index in failing)
+            await self._write(request, answer)
             if batch.plan.garbage and index == last // 2:
-                await output.write(GARBAGE)
+                await self._output.write(GARBAGE)
         if pace.hold:
-            await self._stay(batch)
+            await self._stay()
         return order[last:]
 
-    async def _finish(
-        self, batch: ServerBatch, source: BinaryIO, late: Sequence[int], errors: LineFile
-    ) -> str:
+    async def _finish(self, source: BinaryIO, late: Sequence[int]) -> str:
         """Go through the last states, list the requests that were not run, and return the batch's final state."""
+        batch = self.batch
         cancelled = batch.status == "cancelling"
         if cancelled and batch.plan.holds_cancel:
             await self.state.gate.event.wait()
             batch.released = self.state.gate.event
         if not cancelled:
-            batch.enter("finalizing", self.settings.now())
-        await self._stay(batch, to_its_end=True)
+            batch.enter("finalizing", self.state.settings.now())
+        await self._stay(to_its_end=True)
         code, message = ("batch_cancelled", _CANCELLED) if cancelled else ("batch_expired", _EXPIRED)
         for offset in late:
             request = await asyncio.to_thread(read_request, source, offset)
-            await errors.write(*error_line(request["custom_id"], code, message))
+            await self._errors.write(*error_line(request["custom_id"], code, message))
             batch.failed += 1
         return "cancelled" if cancelled else "expired" if late else "completed"
 
-    async def _publish(self, batch: ServerBatch, output: LineFile, errors: LineFile) -> None:
+    async def _publish(self) -> None:
+        batch = self.batch
         if batch.plan.has_output:
-            stored = await output.publish(f"{batch.id}_output.jsonl", batch.output_seconds)
+            stored = await self._output.publish(f"{batch.id}_output.jsonl", batch.output_seconds)
             batch.output_file_id = None if stored is None else stored.id
         if batch.plan.has_errors:
-            stored = await errors.publish(f"{batch.id}_error.jsonl", batch.output_seconds)
+            stored = await self._errors.publish(f"{batch.id}_error.jsonl", batch.output_seconds)
             batch.error_file_id = None if stored is None else stored.id
 
-    def _fail(self, batch: ServerBatch, errors: list[dict[str, Any]]) -> None:
-        """End a batch before any of its requests; a batch in `cancelling` becomes `cancelled`."""
-        batch.errors = errors
-        cancelled = batch.status == "cancelling"
-        batch.enter("cancelled" if cancelled else "failed", self.settings.now())
+    def _fail(self, errors: list[dict[str, Any]]) -> None:
+        """End the batch before any of its requests; a batch in `cancelling` becomes `cancelled`."""
+        self.batch.errors = errors
+        cancelled = self.batch.status == "cancelling"
+        self.batch.enter("cancelled" if cancelled else "failed", self.state.settings.now())
 
     # One request
 
-    async def _answer(self, batch: ServerBatch, request: dict[str, Any], *, fails: bool) -> Answer:
+    async def _answer(self, request: dict[str, Any], *, fails: bool) -> Answer:
         body = request["body"]
         try:
-            parameters = await self.images.check_json(body, is_edit=batch.endpoint.endswith("/edits"))
+            parameters = await self.images.check_json(body, is_edit=self.batch.endpoint.endswith("/edits"))
             self._check(body, parameters, fails=fails)
             return await self._paint(parameters)
         except RequestRejectedError as error:
@@ -197,9 +195,9 @@ class ServerBatchRunner:
             model=str(body.get("model", parameters.model.name)),
             path="/v1/images/generations",
             port=0,
-            now=self.settings.now(),
+            now=self.state.settings.now(),
         )
-        failure = find_fault(self.settings.batch_pace.failure).plan.reply
+        failure = find_post_fault(self.state.settings.batch_pace.failure).plan.reply
         if fails and failure is not None:
             raise RequestRejectedError(failure(info))
         if MODERATED_PHRASE in parameters.prompt.lower():
@@ -207,30 +205,25 @@ class ServerBatchRunner:
 
     async def _paint(self, parameters: Parameters) -> Answer:
         parameters = attrs.evolve(parameters, links=None)
-        encoder = Encoder(
-            parameters=parameters, dialect=Dialect(), created=int(self.settings.now()), link=None
-        )
+        encoder = Encoder(parameters=parameters, dialect=Dialect(), created=int(self.state.settings.now()))
         images = [await self.images.cache.image(parameters, index, None) for index in range(parameters.n)]
         usage = encoder.usage(details=False)
         tokens = {name: usage[name] for name in ("input_tokens", "output_tokens", "total_tokens")}
         return Answer(200, encoder.json_body(images), tokens)
 
-    async def _write(
-        self, batch: ServerBatch, request: dict[str, Any], answer: Answer, file: LineFile
-    ) -> None:
-        custom_id = request["custom_id"]
+    async def _write(self, request: dict[str, Any], answer: Answer) -> None:
+        batch, custom_id = self.batch, request["custom_id"]
         self.state.record(
             RecordedBatchRequest(
                 batch_id=batch.id, custom_id=custom_id, json=request["body"], status=answer.status
             )
         )
         batch.tokens.update(answer.tokens)
-        copies = 1
+        file, copies = self._errors, 1
         if answer.status == 200:
             batch.completed += 1
-            copies = (
-                0 if batch.plan.lacks_line and batch.completed == 1 else 2 if batch.plan.duplicates else 1
-            )
+            lacks_line = batch.plan.lacks_line and batch.completed == 1
+            file, copies = self._output, 0 if lacks_line else 2 if batch.plan.duplicates else 1
         else:
             batch.failed += 1
         for _ in range(copies):
@@ -238,20 +231,20 @@ class ServerBatchRunner:
 
     # Waiting
 
-    async def _stay(self, batch: ServerBatch, *, to_its_end: bool = False) -> None:
+    async def _stay(self, *, to_its_end: bool = False) -> None:
         """Wait as long as a state lasts; an interruption ends the wait, except in the last states."""
-        pace = self.settings.batch_pace
+        pace = self.state.settings.batch_pace
         if not pace.hold and not pace.seconds_per_state:
             return
-        waits = batch.released.wait() if pace.hold else self.settings.sleep(pace.seconds_per_state)
+        waits = self.batch.released.wait() if pace.hold else self.state.settings.sleep(pace.seconds_per_state)
         if to_its_end:
             await waits
         else:
-            await self._until(batch, waits)
+            await self._until(waits)
 
-    async def _until(self, batch: ServerBatch, waits: Awaitable[object]) -> None:
+    async def _until(self, waits: Awaitable[object]) -> None:
         """Wait for `waits`, or until the batch is interrupted."""
-        tasks = [asyncio.ensure_future(waits), asyncio.ensure_future(batch.interrupted.wait())]
+        tasks = [asyncio.ensure_future(waits), asyncio.ensure_future(self.batch.interrupted.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -5,6 +5,7 @@ recorded before the response to its creation.
 """
 
 import asyncio
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -14,7 +15,7 @@ from openai_images.server.batches.batch import ENDED, ServerBatch
 from openai_images.server.batches.call_answerer import (
     MAX_SECONDS,
     ActiveCall,
-    CallAnswerer,
+    call_handler,
     check_expiry,
     no_file,
     page,
@@ -22,23 +23,21 @@ from openai_images.server.batches.call_answerer import (
 from openai_images.server.batches.file_calls import FileCalls
 from openai_images.server.batches.runner import ServerBatchRunner
 from openai_images.server.faults.batches import BatchFaultPlan
-from openai_images.server.faults.queues import FaultQueues
 from openai_images.server.images.handler import ImagesHandler
 from openai_images.server.protocol.error_replies import (
-    Reply,
+    A_STRING,
+    AN_OBJECT,
+    JSON_TYPE,
     RequestRejectedError,
     bad_request,
     check_length,
     check_names_and_types,
     choice,
-    compact_json,
     error_reply,
-    missing_parameter,
+    require_parameters,
     wrong_type,
 )
 from openai_images.server.requests import request_body
-from openai_images.server.requests.files import FileStore
-from openai_images.server.requests.settings import ServerSettings
 from openai_images.server.requests.state import ServerState
 
 MAX_BATCHES: Final = 2000
@@ -48,8 +47,8 @@ _MAX_BODY_BYTES: Final = 256 * 1024
 _MAX_METADATA: Final = 16
 _MAX_KEY, _MAX_VALUE = 64, 512
 _TYPES: Final = {
-    **dict.fromkeys(("input_file_id", "endpoint", "completion_window"), ("a string", str)),
-    **dict.fromkeys(("metadata", "output_expires_after"), ("an object", dict)),
+    **dict.fromkeys(("input_file_id", "endpoint", "completion_window"), A_STRING),
+    **dict.fromkeys(("metadata", "output_expires_after"), AN_OBJECT),
 }
 
 
@@ -57,21 +56,14 @@ _TYPES: Final = {
 class BatchesHandler:
     """The files and batches of one server that is started."""
 
-    settings: ServerSettings
     state: ServerState
-    faults: FaultQueues
     images: ImagesHandler
-    _files: FileStore = attrs.field(init=False)
     _batches: dict[str, ServerBatch] = attrs.field(init=False, factory=dict[str, ServerBatch])
     _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set["asyncio.Task[None]"])
 
-    def __attrs_post_init__(self) -> None:
-        self._files = self.images.files
-
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Add the paths of files and batches."""
-        handler = CallAnswerer(settings=self.settings, state=self.state, faults=self.faults).handler
-        files = FileCalls(settings=self.settings, state=self.state, files=self._files)
+        handler, files = partial(call_handler, self.state), FileCalls(state=self.state)
         router.add_post("/v1/files", handler("file_upload", files.upload))
         router.add_get("/v1/files", handler("file_list", files.list), allow_head=False)
         router.add_get("/v1/files/{id}", handler("file_retrieve", files.retrieve), allow_head=False)
@@ -82,19 +74,17 @@ class BatchesHandler:
         router.add_get("/v1/batches/{id}", handler("batch_retrieve", self.retrieve), allow_head=False)
         router.add_post("/v1/batches/{id}/cancel", handler("batch_cancel", self.cancel))
 
-    async def create(self, call: ActiveCall) -> web.StreamResponse:
+    async def create(self, call: ActiveCall) -> dict[str, Any]:
         """Answer `POST /v1/batches`."""
         values = await self._read_json(call)
         present = check_names_and_types(values, _TYPES)
-        for name in ("input_file_id", "endpoint", "completion_window"):
-            if name not in present:
-                raise missing_parameter(name)
+        require_parameters(present, "input_file_id", "endpoint", "completion_window")
         choice(present, "completion_window", ("24h",), "24h")
         _check_metadata(present.get("metadata", {}))
         kept = present.get("output_expires_after")
         seconds = MAX_SECONDS if kept is None else check_expiry("output_expires_after", kept)
         file_id = present["input_file_id"]
-        stored = self._files.find(file_id)
+        stored = self.state.files.find(file_id)
         if stored is None:
             raise no_file(file_id, status=400, param="input_file_id")
         if stored.purpose != "batch":
@@ -103,10 +93,10 @@ class BatchesHandler:
         if len(self._batches) >= MAX_BATCHES:
             message = f"Rate limit reached for batches: Limit {MAX_BATCHES:,}."
             raise RequestRejectedError(error_reply(429, message, "requests", code="rate_limit_exceeded"))
-        now = self.settings.now()
-        fault = self.faults.next_of_batch(call.request.headers.get("X-Local-Fault"))
+        now = self.state.settings.now()
+        fault = self.state.faults.next_of_batch(call.request.headers.get("X-Local-Fault"))
         if fault.plan != BatchFaultPlan():
-            self.state.faults_by_request[id(call.request)] = fault.name
+            self.state.describe(call.request, fault.name)
         batch = ServerBatch(
             endpoint=choice(present, "endpoint", ENDPOINTS, ""),
             input_file_id=file_id,
@@ -114,57 +104,54 @@ class BatchesHandler:
             output_seconds=seconds,
             plan=fault.plan,
             created_at=int(now),
-            expires_at=now + self.settings.batch_pace.window,
+            expires_at=now + self.state.settings.batch_pace.window,
             gate=self.state.gate,
         )
-        reply = Reply(200, compact_json(batch.as_dict()))
+        created = batch.as_dict()
         self._start(batch)
-        return call.respond(reply)
+        return created
 
-    async def retrieve(self, call: ActiveCall) -> web.StreamResponse:
+    async def retrieve(self, call: ActiveCall) -> dict[str, Any]:
         """Answer `GET /v1/batches/{id}`."""
-        return call.respond(Reply(200, compact_json(self._find(call).as_dict())))
+        return self._find(call).as_dict()
 
-    async def list(self, call: ActiveCall) -> web.StreamResponse:
+    async def list(self, call: ActiveCall) -> dict[str, Any]:
         """Answer `GET /v1/batches` with the newest first."""
         listed = [batch for batch in self._batches.values() if batch.is_listed]
         for batch in listed:
-            batch.check_time(self.settings.now())
+            batch.check_time(self.state.settings.now())
         query = {name: value for name, value in call.request.query.items() if name != "order"}
-        return call.respond(page(listed, query, limit=20, most=100))
+        return page(listed, query, limit=20, most=100)
 
-    async def cancel(self, call: ActiveCall) -> web.StreamResponse:
+    async def cancel(self, call: ActiveCall) -> dict[str, Any]:
         """Answer `POST /v1/batches/{id}/cancel`."""
         batch = self._find(call)
         if batch.status in ENDED or batch.status == "finalizing":
             message = f"Cannot cancel a batch with status '{batch.status}'."
             raise RequestRejectedError(error_reply(409, message))
         if batch.status != "cancelling":
-            batch.enter("cancelling", self.settings.now())
+            batch.enter("cancelling", self.state.settings.now())
             batch.interrupted.set()
-        return call.respond(Reply(200, compact_json(batch.as_dict())))
+        return batch.as_dict()
 
     def clear(self) -> None:
         """Stop all batches in their present state; forget them and all files."""
         for task in self._tasks:
             task.cancel()
         self._batches.clear()
-        self._files.clear()
+        self.state.files.clear()
 
     async def aclose(self) -> None:
         """End all batches and remove all files."""
         tasks = tuple(self._tasks)
         self.clear()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._files.clear()
+        self.state.files.clear()
 
     def _start(self, batch: ServerBatch) -> None:
         self._batches[batch.id] = batch
         self.state.batches.append(batch.record)
-        runner = ServerBatchRunner(
-            settings=self.settings, state=self.state, images=self.images, files=self._files
-        )
-        works = [runner.run(batch)]
+        works = [ServerBatchRunner(state=self.state, images=self.images, batch=batch).run()]
         if batch.plan.is_unlisted:
             batch.is_listed = False
             works.append(self._list_later(batch))
@@ -183,13 +170,13 @@ class BatchesHandler:
         if batch is None:
             message = f"No batch found with id '{batch_id[:200]}'."
             raise RequestRejectedError(error_reply(404, message))
-        batch.check_time(self.settings.now())
+        batch.check_time(self.state.settings.now())
         return batch
 
     async def _read_json(self, call: ActiveCall) -> dict[str, Any]:
-        request_body.require_type(call.request.headers.get("content-type"), request_body.JSON)
-        chunks = request_body.BodyChunks(call.request, self.settings.body_timeout)
-        body = await request_body.read_body(chunks, call.request.content_length, _MAX_BODY_BYTES)
+        request_body.require_type(call.request.headers.get("content-type"), JSON_TYPE)
+        chunks = request_body.BodyChunks(call.request, self.state.settings.body_timeout, _MAX_BODY_BYTES)
+        body = await request_body.read_body(chunks)
         try:
             return request_body.require_object(request_body.parse(body))
         except ValueError:

@@ -8,50 +8,37 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final
 
-from openai_images.server.faults.batches import BATCH_FAULTS, CALL_FAULTS, BatchFaultPlan, CallPlan
+from openai_images.server.faults.batches import BATCH_FAULTS, CALL_FAULTS
 from openai_images.server.faults.bodies import BODY_FAULTS
-from openai_images.server.faults.downloads import DOWNLOAD_FAULTS, DownloadPlan
+from openai_images.server.faults.downloads import DOWNLOAD_FAULTS
 from openai_images.server.faults.plan import NORMAL, Fault, FaultPlan, FaultType, P, fault
 from openai_images.server.faults.statuses import STATUS_FAULTS
 
 OK: Final = Fault("ok", NORMAL)
 
-_POSTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
+POST_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
     "ok": fault("no fault", NORMAL),
     **BODY_FAULTS,
     **STATUS_FAULTS,
 }
 
 FAULTS: Final[Mapping[str, str]] = MappingProxyType(
-    {name: type_.about for name, type_ in _POSTS.items()}
-    | {name: type_.about for name, type_ in DOWNLOAD_FAULTS.items()}
-    | {name: type_.about for name, type_ in CALL_FAULTS.items()}
-    | {name: type_.about for name, type_ in BATCH_FAULTS.items()}
+    {
+        name: type_.about
+        for types in (POST_FAULTS, DOWNLOAD_FAULTS, CALL_FAULTS, BATCH_FAULTS)
+        for name, type_ in types.items()
+    }
 )
 """The description of each fault, by name; read-only."""
 
 
-def find_fault(name: str) -> Fault[FaultPlan]:
-    """Return the fault for `name`, which may end in a colon and an argument."""
-    return _find(name, _POSTS, "POSTs")
+def find_post_fault(name: str) -> Fault[FaultPlan]:
+    """Return the fault of an image request for `name`."""
+    return find_fault(name, POST_FAULTS, "POSTs")
 
 
-def find_download_fault(name: str) -> Fault[DownloadPlan]:
-    """Return the fault of a download for `name`."""
-    return _find(name, DOWNLOAD_FAULTS, "downloads")
-
-
-def find_batch_fault(name: str) -> Fault[BatchFaultPlan]:
-    """Return the fault of a batch for `name`."""
-    return _find(name, BATCH_FAULTS, "batches")
-
-
-def find_call_fault(step: str, name: str) -> Fault[CallPlan]:
-    """Return the fault of a step with files or batches for `name`."""
-    return _find(name, {step: CALL_FAULTS[step]}, f"the step {step}")
-
-
-def _find(name: str, types: Mapping[str, FaultType[P]], what: str) -> Fault[P]:
+def find_fault(name: str, types: Mapping[str, FaultType[P]], what: str) -> Fault[P]:
+    """Return the fault for `name`, which may end in a colon and an argument; `types` are those of `what`."""
     base, colon, argument = name.partition(":")
     type_ = types.get(base)
     if type_ is None and base in FAULTS:

@@ -124,8 +124,7 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         "the first partial image, then nothing until release()", _stall_between_events
     ),
     "comments_forever": _stream(
-        "only comments until release() (stream)",
-        lambda frames: (WaitForRelease(comments=True), *frames),
+        "only comments until release() (stream)", lambda frames: (WaitForRelease(comments=True), *frames)
     ),
     "cut_mid_event": _body(
         "a clean end of the body in the middle of the last event",
@@ -145,10 +144,7 @@ BODY_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
         lambda n: FaultPlan(transform=lambda frames: (*frames[:-1][:n], frames[-1]), stream_only=True),
     ),
     "fewer_images": fault_with_argument(
-        "fewer_images:N (1) at most N images, for any n",
-        "1",
-        _IMAGES,
-        lambda n: FaultPlan(max_images=n),
+        "fewer_images:N (1) at most N images, for any n", "1", _IMAGES, lambda n: FaultPlan(max_images=n)
     ),
     "completed_without_blank_line": _body(
         "the body ends right after the JSON of the completed event",

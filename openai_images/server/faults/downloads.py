@@ -39,7 +39,7 @@ class DownloadPlan(Plan):
     `location` makes the target of a redirect from the port, the path with its query, and the hop in the query.
     """
 
-    reply: Callable[[], Reply] | None = None
+    reply: Reply | None = None
     location: Callable[[int, str, str], str] | None = None
     body: Body = "whole"
     megabytes: float | None = None
@@ -49,10 +49,6 @@ def _redirect(url: str) -> DownloadPlan:
     return DownloadPlan(
         location=lambda port, path, _: url or f"http://localhost:{port}{_next_hop(path, '1')}"
     )
-
-
-def _reply(reply: Reply) -> DownloadPlan:
-    return DownloadPlan(reply=lambda: reply)
 
 
 def _next_hop(url: str, hop: str) -> str:
@@ -71,19 +67,19 @@ DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
         "download_status:NNN (500) a download gets that HTTP status",
         "500",
         STATUS,
-        lambda status: _reply(status_reply(status)),
+        lambda status: DownloadPlan(reply=status_reply(status)),
     ),
     "download_404": fault(
         "a download gets a 404",
-        _reply(error_reply(404, "The image was not found.", code="not_found")),
+        DownloadPlan(reply=error_reply(404, "The image was not found.", code="not_found")),
     ),
     "download_expired_403": fault(
         "a download of an expired URL: 403 with the XML of a storage service",
-        _reply(Reply(403, _EXPIRED, "application/xml")),
+        DownloadPlan(reply=Reply(403, _EXPIRED, "application/xml")),
     ),
     "download_500_then_ok": fault(
         "500 for this download, the image for the next",
-        DownloadPlan(reply=lambda: status_reply(500), every_other=True),
+        DownloadPlan(reply=status_reply(500), every_other=True),
     ),
     "download_redirect": fault_with_argument(
         "download_redirect:URL (this server under another host name) a download is redirected there, 302",
@@ -117,7 +113,7 @@ DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
     ),
     "download_cut": fault("a download ends after half of its declared length", DownloadPlan(body="cut")),
     "download_reset": fault("TCP reset after half of a download", DownloadPlan(body="reset")),
-    "download_html": fault("a download returns an HTML page", _reply(html_page(200))),
+    "download_html": fault("a download returns an HTML page", DownloadPlan(reply=html_page(200))),
     "download_empty": fault("a download returns an empty body with status 200", DownloadPlan(body="empty")),
     "download_stall": fault(
         "a download returns nothing, not even headers, until release()", DownloadPlan(hold=True)

@@ -6,42 +6,33 @@ from other threads.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from typing import Any, Generic
 
 import attrs
 
-from openai_images.server.faults import (
-    OK,
-    find_batch_fault,
-    find_call_fault,
-    find_download_fault,
-    find_fault,
-)
-from openai_images.server.faults.batches import (
-    BATCH_FAULTS,
-    BATCH_OK,
-    CALL_OK,
-    STEPS,
-    BatchFaultPlan,
-    CallPlan,
-)
-from openai_images.server.faults.downloads import DOWNLOAD_OK, DownloadPlan
-from openai_images.server.faults.plan import Fault, FaultPlan, P
+from openai_images.server.faults import OK, POST_FAULTS, find_fault
+from openai_images.server.faults.batches import BATCH_FAULTS, BATCH_OK, CALL_FAULTS, CALL_OK, BatchFaultPlan
+from openai_images.server.faults.downloads import DOWNLOAD_FAULTS, DOWNLOAD_OK
+from openai_images.server.faults.plan import Fault, FaultType, P
 from openai_images.server.protocol.error_replies import bad_request
 
 
 @attrs.define
 class FaultQueue(Generic[P]):
-    """The queued faults for one kind of request; `find` returns the fault for a name, `normal` is no fault."""
+    """The queued faults for one kind of request, `what`; `types` are its faults, `normal` is none."""
 
-    find: Callable[[str], Fault[P]]
+    what: str
+    types: Mapping[str, FaultType[P]]
     normal: Fault[P]
     lock: threading.Lock
     always: Fault[P] | None = None
     pending: deque[Fault[P]] = attrs.field(factory=deque[Fault[P]])
     turns: dict[str, int] = attrs.field(factory=dict[str, int])
+
+    def find(self, name: str) -> Fault[P]:
+        """Return the fault for `name`. Raises ValueError."""
+        return find_fault(name, self.types, self.what)
 
     def next_fault(self, header: str | None) -> Fault[P]:
         """Return the fault for a request that has just arrived; `header` is its X-Local-Fault."""
@@ -68,11 +59,12 @@ class FaultQueues:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.posts: FaultQueue[FaultPlan] = FaultQueue(find_fault, OK, self._lock)
-        self.downloads: FaultQueue[DownloadPlan] = FaultQueue(find_download_fault, DOWNLOAD_OK, self._lock)
-        self.batches: FaultQueue[BatchFaultPlan] = FaultQueue(find_batch_fault, BATCH_OK, self._lock)
-        self.calls: Mapping[str, FaultQueue[CallPlan]] = {
-            step: FaultQueue(partial(find_call_fault, step), CALL_OK, self._lock) for step in STEPS
+        self.posts = FaultQueue("POSTs", POST_FAULTS, OK, self._lock)
+        self.downloads = FaultQueue("downloads", DOWNLOAD_FAULTS, DOWNLOAD_OK, self._lock)
+        self.batches = FaultQueue("batches", BATCH_FAULTS, BATCH_OK, self._lock)
+        self.calls = {
+            step: FaultQueue(f"the step {step}", {step: type_}, CALL_OK, self._lock)
+            for step, type_ in CALL_FAULTS.items()
         }
         self._all: tuple[FaultQueue[Any], ...] = (
             self.posts,
@@ -120,11 +112,7 @@ class FaultQueues:
 
     def _queue_of(self, name: str) -> FaultQueue[Any]:
         base = name.partition(":")[0]
-        if base in self.calls:
-            return self.calls[base]
-        if base in BATCH_FAULTS:
-            return self.batches
-        return self.downloads if name.startswith("download_") else self.posts
+        return next((queue for queue in self._all if base in queue.types), self.posts)
 
 
 def is_of_batch(header: str | None) -> bool:

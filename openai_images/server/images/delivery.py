@@ -8,7 +8,6 @@ Must not: choose the steps; a fault plan does.
 import asyncio
 import gzip
 import random
-import socket
 import struct
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -24,15 +23,13 @@ from openai_images.server.faults.plan import (
     Frame,
     HangUp,
     HangUpKind,
-    ReleaseGate,
     Step,
     Text,
     WaitForRelease,
 )
 from openai_images.server.images.encoder import Encoder
 from openai_images.server.paint.painter import ImageCache
-from openai_images.server.requests.settings import ServerSettings
-from openai_images.server.requests.state import ActiveRequest
+from openai_images.server.requests.state import ActiveRequest, ServerState
 
 SLICE: Final = 64 * 1024
 # With one-byte chunks, this many bytes of each frame are sent as separate TCP segments, and the rest share segments:
@@ -48,12 +45,10 @@ MISSING_BYTES: Final = 1000
 class ResponseWriter:
     """Sends one response, or the part that its plan allows; `headers` are those of the rate limits."""
 
-    request: web.Request
     active: ActiveRequest
-    gate: ReleaseGate
+    state: ServerState
     encoder: Encoder
     cache: ImageCache
-    settings: ServerSettings
     as_stream: bool
     headers: Mapping[str, str]
     _response: web.StreamResponse = attrs.field(init=False, factory=web.StreamResponse)
@@ -98,19 +93,19 @@ class ResponseWriter:
             self._response.content_length = length
         elif self._is_chunked:
             self._response.enable_chunked_encoding()
-        await self._response.prepare(self.request)
+        await self._response.prepare(self.active.request)
 
     @property
     def _is_chunked(self) -> bool:
         """Whether chunks are used: in HTTP/1.0 the end of the connection ends a body without a length."""
-        return self.request.version == HttpVersion11
+        return self.active.request.version == HttpVersion11
 
     async def _send_step(self, step: Step) -> None:
         match step:
             case WaitForRelease(comments=True):
-                await self._comments(self.gate.event)
+                await self._comments(self.state.gate.event)
             case WaitForRelease():
-                await self.gate.event.wait()
+                await self.state.gate.event.wait()
             case HangUp(how):
                 await self._hang_up(how)
             case _:
@@ -121,7 +116,9 @@ class ResponseWriter:
         waiting = asyncio.ensure_future(until.wait())
         try:
             while not until.is_set():
-                tick = asyncio.ensure_future(self.settings.sleep(self.settings.keepalive_comments or 0.05))
+                tick = asyncio.ensure_future(
+                    self.state.settings.sleep(self.state.settings.keepalive_comments or 0.05)
+                )
                 await asyncio.wait((waiting, tick), return_when=asyncio.FIRST_COMPLETED)
                 if not tick.done():
                     tick.cancel()
@@ -133,10 +130,8 @@ class ResponseWriter:
     async def _write(self, data: bytes) -> None:
         if self.plan.piece == 1:
             await self._write_bytes_alone(data)
-            return
-        view, size = memoryview(data), self.plan.piece or SLICE
-        for start in range(0, len(data), size):
-            await self._response.write(view[start : start + size])
+        else:
+            await write_slices(self._response, data, self.plan.piece or SLICE)
 
     async def _write_bytes_alone(self, data: bytes) -> None:
         for start in range(min(ALONE, len(data))):
@@ -145,7 +140,7 @@ class ResponseWriter:
         for start in range(ALONE, len(data), SEGMENT):
             piece = data[start : start + SEGMENT]
             if self._is_chunked:
-                open_transport(self.request).write(b"".join(b"1\r\n%c\r\n" % byte for byte in piece))
+                self.active.open_transport().write(b"".join(b"1\r\n%c\r\n" % byte for byte in piece))
             else:
                 await self._response.write(piece)
             await asyncio.sleep(0)
@@ -154,9 +149,9 @@ class ResponseWriter:
         if how != "close":
             await asyncio.sleep(SEGMENT_DELAY)
         if how == "bad_chunk":
-            open_transport(self.request).write(b"not-a-size\r\nlost\r\n")
-            await self.gate.event.wait()
-        hang_up(self.active, open_transport(self.request), how)
+            self.active.open_transport().write(b"not-a-size\r\nlost\r\n")
+            await self.state.gate.event.wait()
+        self.active.hang_up(how)
 
     # Rendering
 
@@ -164,7 +159,7 @@ class ResponseWriter:
         """Return the bytes of a step; keepalive comments are sent until it is drawn."""
         if isinstance(step, Text):
             return step.data
-        if self.settings.keepalive_comments is None or not self.as_stream:
+        if self.state.settings.keepalive_comments is None or not self.as_stream:
             return await self._render(step)
         painting = asyncio.ensure_future(self._render(step))
         ready = asyncio.Event()
@@ -203,9 +198,9 @@ class ResponseWriter:
         return await self.cache.image(parameters, index, stage)
 
     async def _wait_until_due(self, stage: int) -> None:
-        wait = self.active.started + self.settings.pace * (stage + 1) - self.active.clock()
-        if self.settings.pace and wait > 0:
-            await self.settings.sleep(wait)
+        wait = self.active.started + self.state.settings.pace * (stage + 1) - self.active.clock()
+        if self.state.settings.pace and wait > 0:
+            await self.state.settings.sleep(wait)
 
 
 def huge_png(megabytes: float, width: int, height: int) -> bytes:
@@ -217,32 +212,8 @@ def huge_png(megabytes: float, width: int, height: int) -> bytes:
     return head + bytes(4) + struct.pack(">I4s", size, b"IDAT") + noise.randbytes(size) + end
 
 
-def local_address(request: web.Request) -> tuple[str, int]:
-    """Return the address and port that a request came to; its Host header may be invalid."""
-    name = request.transport.get_extra_info("sockname") if request.transport else None
-    return (str(name[0]), int(name[1])) if name else ("127.0.0.1", 0)
-
-
-def peer_port(request: web.Request) -> int | None:
-    """Return the client's port."""
-    peer = request.transport.get_extra_info("peername") if request.transport else None
-    return peer[1] if peer else None
-
-
-def open_transport(request: web.Request) -> asyncio.Transport:
-    """Return the connection of a request. Raises `ConnectionResetError` if the client has disconnected."""
-    transport = request.transport
-    if transport is None or transport.is_closing():
-        raise ConnectionResetError("the client has disconnected")
-    return transport
-
-
-def hang_up(active: ActiveRequest, transport: asyncio.Transport, how: HangUpKind) -> None:
-    """Close the connection: a FIN after the written data, or an immediate RST."""
-    active.hung_up = True
-    if how == "reset":
-        sock: socket.socket = transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
-    else:
-        transport.close()
+async def write_slices(response: web.StreamResponse, data: bytes, size: int = SLICE) -> None:
+    """Write `data` in pieces of `size` bytes."""
+    view = memoryview(data)
+    for start in range(0, len(data), size):
+        await response.write(view[start : start + size])

@@ -15,21 +15,12 @@ import attrs
 from aiohttp import web
 
 from openai_images.server.faults.plan import Fault, FaultPlan, RequestInfo
-from openai_images.server.faults.queues import FaultQueue
 from openai_images.server.faults.statuses import moderation_reply
-from openai_images.server.images.delivery import (
-    ResponseWriter,
-    hang_up,
-    local_address,
-    open_transport,
-    peer_port,
-)
+from openai_images.server.images.delivery import ResponseWriter
 from openai_images.server.images.encoder import Encoder, LinkedImage, LinkStore, MakeURL
 from openai_images.server.paint.painter import ImageCache
-from openai_images.server.protocol.error_replies import RequestRejectedError, check_api_key, to_response
-from openai_images.server.protocol.rate_limits import RateLimits
+from openai_images.server.protocol.error_replies import JSON_TYPE, RequestRejectedError, check_api_key
 from openai_images.server.requests import request_body
-from openai_images.server.requests.files import FileStore
 from openai_images.server.requests.parameters import (
     MODERATED_PHRASE,
     Parameters,
@@ -39,9 +30,8 @@ from openai_images.server.requests.parameters import (
 )
 from openai_images.server.requests.records import RecordedRequest
 from openai_images.server.requests.references import ReferenceReader
-from openai_images.server.requests.settings import ServerSettings
 from openai_images.server.requests.source_images import UploadedImages
-from openai_images.server.requests.state import ActiveRequest, ServerState
+from openai_images.server.requests.state import ActiveRequest, ServerState, local_address, origin, peer_port
 from openai_images.server.requests.uploads import Form, FormReader
 
 
@@ -76,72 +66,54 @@ class ReceivedBody:
 
 @attrs.frozen(kw_only=True)
 class ImagesHandler:
-    """The handler of one server; `reader` is an executor with one thread."""
+    """Answers the requests for images of one server; `reader` is an executor with one thread."""
 
-    settings: ServerSettings
-    reader: Executor
     state: ServerState
-    faults: FaultQueue[FaultPlan]
-    limits: RateLimits
+    reader: Executor
     cache: ImageCache
     links: LinkStore
-    files: FileStore
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one request."""
-        active = ActiveRequest(clock=self.settings.clock, connection=request.transport)
-        try:
-            with self.state.track(active):
-                return await self._answer(request, active)
-        except RequestRejectedError as error:
-            self.state.refused += error.reply.status == 429
-            visible = attrs.evolve(error.reply, headers=self.limits.visible(error.reply.headers))
-            return to_response(visible, active.headers())
-        except ConnectionError:
-            # The client has disconnected: aiohttp would log the error, but drops a response silently.
-            return web.Response()
-
-    async def _answer(self, request: web.Request, active: ActiveRequest) -> web.StreamResponse:
-        unauthorized = check_api_key(request, self.settings.api_key)
+    async def answer(self, active: ActiveRequest) -> web.StreamResponse:
+        """Answer one request. Raises `RequestRejectedError`."""
+        request = active.request
+        unauthorized = check_api_key(request, self.state.settings.api_key)
         if unauthorized is not None:
             self.state.record(ReceivedBody().record(request, active.fault))
             raise RequestRejectedError(unauthorized)
-        active.fault = self.faults.next_fault(request.headers.get("X-Local-Fault"))
+        active.fault = self.state.faults.posts.next_fault(request.headers.get("X-Local-Fault"))
         plan = active.fault.plan
         received = await self._receive(request, inspect=plan.reply is None and plan.hang_up is None)
-        self.state.faults_by_request[id(request)] = active.fault.name
-        self.state.recent.describe(request, received.fields, active.fault.name)
+        self.state.describe(request, active.fault.name, received.fields)
         self.state.record(received.record(request, active.fault))
         if plan.delay:
-            await self.settings.sleep(plan.delay)
+            await self.state.settings.sleep(plan.delay)
         if plan.hold:
             await self.state.gate.event.wait()
         if plan.hang_up is not None:
-            hang_up(active, open_transport(request), plan.hang_up)
+            active.hang_up(plan.hang_up)
             return web.Response()
         if plan.reply is not None:
-            raise RequestRejectedError(plan.reply(self._request_info(request, active, received)))
+            reply = plan.reply(self._request_info(active, received))
+            headers = self.state.limits.visible(reply.headers)
+            raise RequestRejectedError(attrs.evolve(reply, headers=headers))
         parameters = await self._check_parameters(request, received)
         if plan.max_images is not None:
             parameters = attrs.evolve(parameters, n=min(parameters.n, plan.max_images))
-        self.limits.charge(parameters.model, parameters.n)
+        self.state.limits.charge(parameters.model, parameters.n)
         if MODERATED_PHRASE in parameters.prompt.lower():
-            info = self._request_info(request, active, received)
+            info = self._request_info(active, received)
             raise RequestRejectedError(moderation_reply("input", info))
-        return await self._send_images(request, active, parameters)
+        return await self._send_images(active, parameters)
 
     async def _receive(self, request: web.Request, *, inspect: bool) -> ReceivedBody:
         """Return the body of a request, or raise the 413; `inspect`: its images will be needed."""
-        content_type = request.headers.get("content-type", "")
-        chunks, declared = (
-            request_body.BodyChunks(request, self.settings.body_timeout),
-            request.content_length,
-        )
-        limit = self.settings.max_upload_bytes if _is_edit(request) else self.settings.max_body_bytes
+        settings, content_type = self.state.settings, request.headers.get("content-type", "")
+        limit = settings.max_upload_bytes if _is_edit(request) else settings.max_body_bytes
+        chunks = request_body.BodyChunks(request, settings.body_timeout, limit)
         if _is_edit(request) and request_body.parse_media_type(content_type) == request_body.FORM:
-            reader = FormReader(limit=limit, inspect=inspect, pixels=self._pixels, thread=self.reader)
-            return ReceivedBody(form=await reader.read(chunks, declared, content_type))
-        body = await request_body.read_body(chunks, declared, limit)
+            reader = FormReader(inspect=inspect, pixels=self._pixels, thread=self.reader)
+            return ReceivedBody(form=await reader.read(chunks, content_type))
+        body = await request_body.read_body(chunks)
         try:
             if len(body) <= request_body.MAX_STRUCTURE:
                 value = request_body.parse(body)
@@ -155,12 +127,12 @@ class ImagesHandler:
     @property
     def _pixels(self) -> bool:
         """Whether images are drawn from the pixels of source images."""
-        pictures = self.settings.pictures
+        pictures = self.state.settings.pictures
         return not isinstance(pictures, bytes) and pictures != "small"
 
     async def _check_parameters(self, request: web.Request, received: ReceivedBody) -> Parameters:
         is_edit, form = _is_edit(request), received.form
-        accepted = (request_body.FORM, request_body.JSON) if is_edit else (request_body.JSON,)
+        accepted = (request_body.FORM, JSON_TYPE) if is_edit else (JSON_TYPE,)
         request_body.require_type(request.headers.get("content-type"), *accepted)
         if form is not None:
             if form.problem is not None:
@@ -175,36 +147,32 @@ class ImagesHandler:
         values = request_body.require_object(body)
         if not is_edit:
             return self._accept(values, None)
-        references = ReferenceReader(pixels=self._pixels, find_file=self.files.find_path)
+        references = ReferenceReader(pixels=self._pixels, files=self.state.files)
         return await asyncio.get_running_loop().run_in_executor(
             self.reader, lambda: self._accept(values, references.resolve(values))
         )
 
     def _accept(self, values: Mapping[str, Any], uploads: UploadedImages | None) -> Parameters:
-        model = find_model(values, self.settings)
+        model = find_model(values, self.state.settings)
         check_all = check_legacy if model.generation == "dall-e" else check_parameters
-        return check_all(values, model, self.settings, uploads)
+        return check_all(values, model, self.state.settings, uploads)
 
-    async def _send_images(
-        self, request: web.Request, active: ActiveRequest, parameters: Parameters
-    ) -> web.StreamResponse:
+    async def _send_images(self, active: ActiveRequest, parameters: Parameters) -> web.StreamResponse:
         plan = active.fault.plan
         as_stream = plan.kind == "sse" or (parameters.stream and plan.kind != "json")
         encoder = Encoder(
             parameters=parameters,
             dialect=plan.dialect,
-            created=int(self.settings.now()),
-            link=self._link(request, parameters, plan),
+            created=int(self.state.settings.now()),
+            link=self._link(active.request, parameters, plan),
         )
         writer = ResponseWriter(
-            request=request,
             active=active,
-            gate=self.state.gate,
+            state=self.state,
             encoder=encoder,
             cache=self.cache,
-            settings=self.settings,
             as_stream=as_stream,
-            headers=self.limits.headers(),
+            headers=self.state.limits.headers(),
         )
         return await writer.send()
 
@@ -213,20 +181,18 @@ class ImagesHandler:
         links = plan.dialect.links or parameters.links
         if links is None:
             return None
-        host, port = local_address(request)
-        origin = f"http://{f'[{host}]' if ':' in host else host}:{port}" if links == "absolute" else ""
+        start = origin(*local_address(request)) if links == "absolute" else ""
 
         def link(base64: bytes, number: int) -> bytes:
             media_type = _media_type(base64, parameters)
             if links == "data":
                 return b"data:%s;base64,%s" % (media_type.encode(), base64)
-            return (origin + self.links.add(LinkedImage(base64, media_type), number)).encode()
+            return (start + self.links.add(LinkedImage(base64, media_type), number)).encode()
 
         return link
 
-    def _request_info(
-        self, request: web.Request, active: ActiveRequest, received: ReceivedBody
-    ) -> RequestInfo:
+    def _request_info(self, active: ActiveRequest, received: ReceivedBody) -> RequestInfo:
+        request = active.request
         return RequestInfo(
             request_id=active.request_id,
             authorization=request.headers.get("authorization", ""),
@@ -234,7 +200,7 @@ class ImagesHandler:
             model=str(received.fields.get("model", "gpt-image-2")),
             path=request.path,
             port=local_address(request)[1],
-            now=self.settings.now(),
+            now=self.state.settings.now(),
         )
 
 

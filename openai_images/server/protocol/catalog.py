@@ -8,17 +8,18 @@ Must not: check values that do not depend on model or format; `parameters.py` do
 import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 import attrs
 
 from openai_images.server.protocol.error_replies import (
+    A_STRING,
+    AN_OBJECT,
+    check_members,
     check_range,
     choice,
     invalid_value,
-    missing_parameter,
-    unknown_parameter,
-    wrong_type,
+    require_parameters,
 )
 
 MODELS_CREATED: Final = 1_776_729_600
@@ -227,36 +228,14 @@ def svg_model(values: Mapping[str, Any], output_format: str) -> SVGModel | None:
     """Return the model that writes an svg, None for other formats."""
     if output_format != "svg":
         return None
-    svg: dict[str, Any] | None = values.get("svg")
-    if svg is None:
-        raise missing_parameter("svg")
-    reasoning = svg.get("reasoning")
-    for name in svg:
-        if name not in {"model", "reasoning"}:
-            raise unknown_parameter(f"svg.{name}")
-    if svg.get("model") is None:
-        raise missing_parameter("svg.model")
-    if not isinstance(svg["model"], str):
-        wrong_type("svg.model", "a string", svg["model"])
-    if not svg["model"]:
+    require_parameters(values, "svg")
+    svg = check_members("svg", values["svg"], {"model": A_STRING, "reasoning": AN_OBJECT})
+    require_parameters(svg, "svg.model")
+    if not svg["svg.model"]:
         raise invalid_value("svg.model", "Invalid 'svg.model': empty string.")
-    if reasoning is None:
-        return SVGModel(svg["model"], None)
-    if not isinstance(reasoning, dict):
-        wrong_type("svg.reasoning", "an object", reasoning)
-    return SVGModel(svg["model"], _effort(cast("dict[str, Any]", reasoning)))
-
-
-def _effort(reasoning: Mapping[str, Any]) -> str | None:
-    for name in reasoning:
-        if name != "effort":
-            raise unknown_parameter(f"svg.reasoning.{name}")
-    effort = reasoning.get("effort")
-    if effort is None:
-        return None
-    if not isinstance(effort, str):
-        wrong_type("svg.reasoning.effort", "a string", effort)
-    return choice({"svg.reasoning.effort": effort}, "svg.reasoning.effort", _EFFORTS, "none")
+    reasoning = check_members("svg.reasoning", svg.get("svg.reasoning", {}), {"effort": A_STRING})
+    effort = choice(reasoning, "svg.reasoning.effort", _EFFORTS, "none") if reasoning else None
+    return SVGModel(svg["svg.model"], effort)
 
 
 def gif_problem(model: ServedModel, size: tuple[int, int], animation: Animation, n: int) -> str | None:

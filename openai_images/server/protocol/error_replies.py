@@ -9,7 +9,7 @@ import hmac
 import json
 import uuid
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 import attrs
 from aiohttp import web
@@ -98,6 +98,9 @@ def describe(value: object) -> str:
 
 
 Types = Mapping[str, tuple[str, type]]
+A_STRING: Final = ("a string", str)
+AN_INTEGER: Final = ("an integer", int)
+AN_OBJECT: Final = ("an object", dict)
 
 
 def check_names_and_types(values: Mapping[str, Any], known: Types) -> dict[str, Any]:
@@ -112,6 +115,14 @@ def check_names_and_types(values: Mapping[str, Any], known: Types) -> dict[str, 
     return {name: value for name, value in values.items() if value is not None}
 
 
+def check_members(name: str, value: object, known: Types) -> dict[str, Any]:
+    """Return the members of an object that are not null, by names such as `svg.model`; `known` has short names."""
+    if not isinstance(value, dict):
+        wrong_type(name, "an object", value)
+    members = {f"{name}.{key}": member for key, member in cast("dict[str, Any]", value).items()}
+    return check_names_and_types(members, {f"{name}.{key}": expected for key, expected in known.items()})
+
+
 def unknown_parameter(name: str) -> RequestRejectedError:
     """Return the 400 for a parameter that does not exist."""
     return bad_request(f"Unknown parameter: '{name[:200]}'.", code="unknown_parameter", param=name[:200])
@@ -122,6 +133,13 @@ def missing_parameter(name: str) -> RequestRejectedError:
     return bad_request(
         f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name
     )
+
+
+def require_parameters(values: Mapping[str, Any], *names: str) -> None:
+    """Reject values that lack one of the parameters."""
+    for name in names:
+        if name not in values:
+            raise missing_parameter(name)
 
 
 def invalid_value(name: str, message: str) -> RequestRejectedError:
@@ -173,8 +191,7 @@ def choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], defau
 
 def check_prompt(values: Mapping[str, Any], longest: int) -> str:
     """Return the prompt, whose length must be from 1 to `longest`."""
-    if "prompt" not in values:
-        raise missing_parameter("prompt")
+    require_parameters(values, "prompt")
     prompt: str = values["prompt"]
     if not prompt:
         message = "Invalid 'prompt': empty string. Expected a string with minimum length 1, but got an empty string."

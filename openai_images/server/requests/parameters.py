@@ -14,6 +14,9 @@ import attrs
 from openai_images.server.protocol import catalog
 from openai_images.server.protocol.catalog import Animation, ServedModel, SVGModel
 from openai_images.server.protocol.error_replies import (
+    A_STRING,
+    AN_INTEGER,
+    AN_OBJECT,
     Types,
     bad_request,
     check_names_and_types,
@@ -34,18 +37,18 @@ from openai_images.server.requests.source_images import (
 
 MODERATED_PHRASE: Final = "trigger moderation"
 
-_STRING, _INTEGER, _FILE = ("a string", str), ("an integer", int), ("a file", object)
+_FILE: Final = ("a file", object)
 _TEXTS: Final = ("prompt", "model", "size", "quality", "background", "output_format", "moderation")
 _TYPES: Final[Types] = {
-    **dict.fromkeys((*_TEXTS, "safety_identifier", "user"), _STRING),
-    **dict.fromkeys(("n", "output_compression", "partial_images"), _INTEGER),
+    **dict.fromkeys((*_TEXTS, "safety_identifier", "user"), A_STRING),
+    **dict.fromkeys(("n", "output_compression", "partial_images"), AN_INTEGER),
     "stream": ("a boolean", bool),
 }
 _ONLY_2_6: Final[Types] = {
-    "complexity": _STRING,
-    "frame_count": _INTEGER,
-    "frame_duration_ms": _INTEGER,
-    "svg": ("an object", dict),
+    "complexity": A_STRING,
+    "frame_count": AN_INTEGER,
+    "frame_duration_ms": AN_INTEGER,
+    "svg": AN_OBJECT,
 }
 _RANGES: Final = {"n": (1, 10), "output_compression": (0, 100), "partial_images": (0, 3)}
 
@@ -104,7 +107,7 @@ def check_parameters(
     values: Mapping[str, Any],
     model: ServedModel,
     settings: ServerSettings,
-    uploads: UploadedImages | None = None,
+    uploads: UploadedImages | None,
 ) -> Parameters:
     """Return the checked parameters; `uploads` are the images of an edit. Raises `RequestRejectedError`."""
     present = check_names_and_types(values, _known(model, settings, uploads))
@@ -147,11 +150,11 @@ def _known(model: ServedModel, settings: ServerSettings, uploads: UploadedImages
     if model.generation == "2.6":
         known |= _ONLY_2_6
     if settings.picture_links is not None:
-        known["response_format"] = _STRING
+        known["response_format"] = A_STRING
     if uploads is not None and uploads.parameter == "image":
         known |= dict.fromkeys(("image", "mask", "markup"), _FILE)
     if uploads is not None and model.generation in {"1.5", "2"}:
-        known["input_fidelity"] = _STRING
+        known["input_fidelity"] = A_STRING
     return known
 
 
@@ -226,7 +229,7 @@ def check_legacy(
     values: Mapping[str, Any],
     model: ServedModel,
     settings: ServerSettings,
-    uploads: UploadedImages | None = None,
+    uploads: UploadedImages | None,
 ) -> Parameters:
     """Return the checked parameters for a dall-e model. Raises `RequestRejectedError`."""
     is_3 = model.name == "dall-e-3"
@@ -234,7 +237,7 @@ def check_legacy(
         message = "Invalid value: 'dall-e-3'. Value must be 'dall-e-2'."
         raise bad_request(message, code="invalid_value", param="model")
     texts, files = (*_LEGACY_TEXTS, *(["style"] if is_3 else [])), ("image", "mask") if uploads else ()
-    known: Types = {**dict.fromkeys(texts, _STRING), "n": _INTEGER, **dict.fromkeys(files, _FILE)}
+    known: Types = {**dict.fromkeys(texts, A_STRING), "n": AN_INTEGER, **dict.fromkeys(files, _FILE)}
     present = check_names_and_types(values, known)
     prompt = check_prompt(present, _LEGACY_MAX_PROMPT[model.name])
     edit = None if uploads is None else _legacy_edit(uploads)

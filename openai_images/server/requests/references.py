@@ -8,19 +8,19 @@ import binascii
 import hashlib
 import io
 import re
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, cast
 
 import attrs
 
 from openai_images.server.protocol.error_replies import (
+    A_STRING,
     bad_request,
     check_length,
+    check_members,
     missing_parameter,
-    unknown_parameter,
     wrong_type,
 )
+from openai_images.server.requests.files import FileStore
 from openai_images.server.requests.source_images import (
     MAX_IMAGE_BYTES,
     Role,
@@ -38,13 +38,10 @@ _BASE64_SLICE: Final = 1024 * 1024  # characters per step, a multiple of four
 
 @attrs.frozen(kw_only=True)
 class ReferenceReader:
-    """Reads the images of JSON edits.
-
-    `find_file` returns the path of a file by its id; `pixels`: images are drawn from the source images' pixels.
-    """
+    """Reads the images of JSON edits; `pixels`: images are drawn from the source images' pixels."""
 
     pixels: bool
-    find_file: Callable[[str], Path | None]
+    files: FileStore
 
     def resolve(self, values: dict[str, Any]) -> UploadedImages:
         """Remove the images from the parameters and return them; blocking."""
@@ -70,46 +67,37 @@ class ReferenceReader:
         return UploadedImages(parameter="images", images=images, mask=mask, markup=markup)
 
     def _reference(self, item: object, name: str, role: Role) -> UploadedImage:
-        if not isinstance(item, dict):
-            wrong_type(name, "an object", item)
-        fields = {key: value for key, value in cast("dict[str, Any]", item).items() if value is not None}
-        for key, value in fields.items():
-            if key not in {"image_url", "file_id"}:
-                raise unknown_parameter(f"{name}.{key}")
-            if not isinstance(value, str):
-                wrong_type(f"{name}.{key}", "a string", value)
-        if len(fields) != 1:
+        present = check_members(name, item, {"image_url": A_STRING, "file_id": A_STRING})
+        if len(present) != 1:
             message = f"Invalid '{name}': expected exactly one of 'image_url' and 'file_id'."
             raise bad_request(message, code="invalid_value", param=name)
-        (key, value) = next(iter(fields.items()))
-        if key == "file_id":
-            return self._from_file(value, f"{name}.{key}", role)
-        return _from_url(value, f"{name}.{key}", role, pixels=self.pixels)
-
-    def _from_file(self, file_id: str, name: str, role: Role) -> UploadedImage:
-        data = self._read(file_id)
+        ((name, value),) = present.items()
+        is_file = name.endswith(".file_id")
+        data, media_type = self._read(value) if is_file else _read_url(value, name)
         if data is None:
-            return UploadedImage(name=name, media_type=None, nbytes=0, info=unresolved_image(file_id))
+            return UploadedImage(name=name, media_type=None, nbytes=0, info=unresolved_image(value))
         digest = hashlib.sha256(data).hexdigest()
         info = inspect_image(io.BytesIO(data), digest, role, pixels=self.pixels)
-        media_type = None if info is None else f"image/{info.format.lower()}"
+        if is_file and info is not None:
+            media_type = f"image/{info.format.lower()}"
         return UploadedImage(name=name, media_type=media_type, nbytes=len(data), info=info)
 
-    def _read(self, file_id: str) -> bytes | None:
-        path = self.find_file(file_id)
+    def _read(self, file_id: str) -> tuple[bytes | None, None]:
+        path = self.files.find_path(file_id)
         try:
             if path is not None:
                 with path.open("rb") as file:
-                    return file.read(MAX_IMAGE_BYTES)
+                    return file.read(MAX_IMAGE_BYTES), None
         except FileNotFoundError:  # deleted in the meantime
             pass
-        return None
+        return None, None
 
 
-def _from_url(url: str, name: str, role: Role, *, pixels: bool) -> UploadedImage:
+def _read_url(url: str, name: str) -> tuple[bytes | None, str | None]:
+    """Return the bytes and the media type in a data: URL, None for a URL that would have to be fetched."""
     check_length(name, url, _MAX_URL)
     if re.match(r"https?://[^/\s]", url):
-        return UploadedImage(name=name, media_type=None, nbytes=0, info=unresolved_image(url))
+        return None, None
     match = _DATA_URL.match(url)
     if match is None:
         message = (
@@ -118,15 +106,12 @@ def _from_url(url: str, name: str, role: Role, *, pixels: bool) -> UploadedImage
         )
         raise bad_request(message, code="invalid_value", param=name)
     try:
-        data = _decode(url, match.end())
+        return _decode(url, match.end()), match[1].lower()
     except ValueError:
         message = (
             f"Invalid '{name}'. Expected a base64-encoded data URL, but got a value with invalid base64."
         )
         raise bad_request(message, code="invalid_value", param=name) from None
-    digest = hashlib.sha256(data).hexdigest()
-    info = inspect_image(io.BytesIO(data), digest, role, pixels=pixels)
-    return UploadedImage(name=name, media_type=match[1].lower(), nbytes=len(data), info=info)
 
 
 def _decode(text: str, start: int) -> bytes:

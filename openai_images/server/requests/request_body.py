@@ -11,7 +11,6 @@ import json
 import re
 import secrets
 import zlib
-from collections.abc import AsyncIterator
 from typing import Any, Final, NoReturn, Self, cast
 
 import attrs
@@ -35,7 +34,6 @@ _NOT_JSON = (
     "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
     "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"
 )
-JSON: Final = "application/json"
 FORM: Final = "multipart/form-data"
 _JOINED_HERE: Final = 1024 * 1024
 MAX_STRUCTURE: Final = 64 * 1024
@@ -56,12 +54,17 @@ class UnreadableBodyError(Exception):
 
 @attrs.define
 class BodyChunks:
-    """The chunks of one body; `timeout` is in seconds. Raises `RequestRejectedError` and `UnreadableBodyError`."""
+    """The chunks of one body; `timeout` is in seconds. Raises `RequestRejectedError` and `UnreadableBodyError`.
+
+    A body is rejected as soon as it is known to exceed `limit` bytes; None: the caller has its own limit.
+    """
 
     request: web.Request
     timeout: float
+    limit: int | None = None
     _inflater: Any = attrs.field(init=False)
     _buffer: bytes = attrs.field(init=False, default=b"")
+    _total: int = attrs.field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
         encoding = self.request.headers.get("content-encoding", "").strip().lower()
@@ -69,6 +72,7 @@ class BodyChunks:
             message = f"Unsupported content encoding: {encoding[:80]!r}. Supported are 'gzip' and 'deflate'."
             raise RequestRejectedError(error_reply(415, message, code="unsupported_content_encoding"))
         self._inflater = zlib.decompressobj(_EITHER_HEADER) if encoding in _COMPRESSED else None
+        self._check_size(self.request.content_length or 0)
 
     def __aiter__(self) -> Self:
         return self
@@ -91,7 +95,13 @@ class BodyChunks:
             # Reading buffered data does not wait, so other tasks must get a turn. Without buffered data there must be
             # no turn: a test that has seen a request counted may release its stall immediately.
             await asyncio.sleep(0)
+        self._total += len(piece)
+        self._check_size(self._total)
         return piece
+
+    def _check_size(self, size: int) -> None:
+        if self.limit is not None and size > self.limit:
+            raise RequestRejectedError(too_large(self.limit))
 
     def _piece(self) -> bytes:
         """Return the next decompressed bytes; empty if more must be read."""
@@ -113,22 +123,15 @@ def not_json() -> RequestRejectedError:
     return bad_request(_NOT_JSON, code=None)
 
 
-async def read_body(chunks: AsyncIterator[bytes], declared: int | None, limit: int) -> bytes:
-    """Return the complete body; raise a 413 as soon as it is known to exceed `limit`."""
-    if declared is not None and declared > limit:
-        raise RequestRejectedError(too_large(limit))
-    pieces: list[bytes] = []
-    total = 0
+async def read_body(chunks: BodyChunks) -> bytes:
+    """Return the complete body."""
     try:
-        async for chunk in chunks:
-            pieces.append(chunk)
-            total += len(chunk)
-            if total > limit:
-                raise RequestRejectedError(too_large(limit))
+        pieces = [chunk async for chunk in chunks]
     except UnreadableBodyError:
         raise not_json() from None
     # A long join releases the GIL, so that only its own thread waits for it.
-    return b"".join(pieces) if total <= _JOINED_HERE else await asyncio.to_thread(b"".join, pieces)
+    is_long = sum(map(len, pieces)) > _JOINED_HERE
+    return await asyncio.to_thread(b"".join, pieces) if is_long else b"".join(pieces)
 
 
 def parse_media_type(content_type: str | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from openai_images.server.faults import find_fault
+from openai_images.server.faults import find_post_fault
 from openai_images.server.protocol.catalog import ALL_FORMATS
 from openai_images.server.protocol.rate_limits import RetryAfter
 from openai_images.server.requests.records import AnsweredRequest
@@ -65,7 +65,7 @@ _check_share = _rule(lambda x: 0 <= x <= 1, "{name} must be a share from 0 to 1,
 
 
 def _check_failure(_: object, __: _Attribute, name: str) -> None:
-    if find_fault(name).plan.reply is None:
+    if find_post_fault(name).plan.reply is None:
         raise ValueError(f"failure must be a fault with a status, such as status:500, not {name!r}")
 
 
@@ -96,7 +96,7 @@ _check_port = _rule(
     lambda port: 0 <= port <= 65_535, "port must be from 0 (any that is free) to 65535, not {value}"
 )
 _check_count = _rule(lambda count: count is None or count >= 1, "{name} must be at least 1, not {value}")
-check_keep = _rule(
+_check_keep = _rule(
     lambda count: count is None or count >= 0,
     "keep_requests must not be negative (None keeps all), not {value}",
 )
@@ -164,3 +164,4 @@ class ServerSettings:
     now: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     on_answer: Callable[[AnsweredRequest], object] | None = None
+    keep_requests: int | None = attrs.field(default=None, validator=_check_keep)

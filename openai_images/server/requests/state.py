@@ -1,25 +1,43 @@
-"""The state of one local server: its records and counts, and the requests in progress.
+"""The state of one local server: its records, counts, faults, limits and files, and the requests in progress.
 
-Invariants: counters change only on the event loop.
-Must not: count connections that the server itself closed as disconnects, send or decide anything.
+Invariants: counters change only on the event loop; a request in progress keeps its fault, its model and the beginning
+of its prompt until it has been answered.
+Must not: count connections that the server itself closed as disconnects, or decide what a response is.
 """
 
 import asyncio
-from collections.abc import Callable, Generator
+import socket
+import struct
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import attrs
+from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from openai_images.server.faults import OK
-from openai_images.server.faults.plan import Fault, FaultPlan, ReleaseGate
-from openai_images.server.protocol.error_replies import common_headers, new_request_id
+from openai_images.server.faults.plan import Fault, FaultPlan, HangUpKind, ReleaseGate
+from openai_images.server.faults.queues import FaultQueues
+from openai_images.server.protocol.error_replies import (
+    RequestRejectedError,
+    common_headers,
+    new_request_id,
+    to_response,
+)
+from openai_images.server.protocol.rate_limits import MinuteBucket, RateLimits
+from openai_images.server.requests.files import FileStore
 from openai_images.server.requests.records import (
-    RecentRequests,
+    PROMPT_BEGINNING,
+    RECENT_REQUESTS,
+    RecentRequest,
     RecordedBatch,
     RecordedBatchRequest,
     RecordedDownload,
     RecordedRequest,
+    RequestDetails,
+    shorten,
 )
 from openai_images.server.requests.settings import ServerSettings
 
@@ -28,9 +46,9 @@ from openai_images.server.requests.settings import ServerSettings
 class ActiveRequest:
     """One request being answered."""
 
+    request: web.Request
     clock: Callable[[], float]
     fault: Fault[FaultPlan] = OK
-    connection: asyncio.Transport | None
     hung_up: bool = False
     request_id: str = attrs.field(factory=new_request_id)
     started: float = attrs.field(init=False)
@@ -38,34 +56,85 @@ class ActiveRequest:
     def __attrs_post_init__(self) -> None:
         self.started = self.clock()
 
-    def abort(self) -> None:
-        """Drop the connection."""
-        if self.connection is not None:
-            self.connection.abort()
-
     def headers(self) -> dict[str, str]:
         """Return the common headers of the response."""
         return common_headers(self.request_id, self.clock() - self.started)
 
+    def abort(self) -> None:
+        """Drop the connection."""
+        if self.request.transport is not None:
+            self.request.transport.abort()
+
+    def open_transport(self) -> asyncio.Transport:
+        """Return the connection. Raises `ConnectionResetError` if the client has disconnected."""
+        transport = self.request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has disconnected")
+        return transport
+
+    def hang_up(self, how: HangUpKind) -> None:
+        """Close the connection: a FIN after the written data, or an immediate RST."""
+        transport = self.open_transport()
+        self.hung_up = True
+        if how == "reset":
+            sock: socket.socket = transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+        else:
+            transport.close()
+
+
+def local_address(request: web.Request) -> tuple[str, int]:
+    """Return the address and port that a request came to; its Host header may be invalid."""
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    return (str(name[0]), int(name[1])) if name else ("127.0.0.1", 0)
+
+
+def origin(host: str, port: int) -> str:
+    """Return the beginning of the URLs of a server."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def peer_port(request: web.Request) -> int | None:
+    """Return the client's port."""
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    return peer[1] if peer else None
+
 
 class ServerState:
-    """The counters and records of one server."""
+    """The counters and records of one server, and what changes its next responses."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.faults = FaultQueues()
+        self.files = FileStore(settings)
+        self.gate = ReleaseGate()
+        self.recent: deque[RecentRequest] = deque(maxlen=RECENT_REQUESTS)
+        self.answered = 0
+        self._details: dict[int, RequestDetails] = {}  # of requests in progress, by identity
+        self._closing = False
+        self._active: set[ActiveRequest] = set()
+        self._changed = ReleaseGate()
+        self._forget()
+
+    def _forget(self) -> None:
         self.requests: list[RecordedRequest] = []
         self.downloads: list[RecordedDownload] = []
         self.batch_requests: list[RecordedBatchRequest] = []
         self.batches: list[Callable[[], RecordedBatch]] = []
-        self.keep_requests: int | None = None
-        self.recent = RecentRequests()
-        self.faults_by_request: dict[int, str] = {}  # of active requests, by identity
-        self.posts = 0
-        self.refused = 0
-        self.disconnects = 0
-        self.gate = ReleaseGate()
-        self._closing = False
-        self._active: set[ActiveRequest] = set()
-        self._changed = ReleaseGate()
+        self.posts = self.refused = self.disconnects = 0
+        images, requests = (
+            None
+            if limit is None
+            else MinuteBucket(limit, self.settings.clock, self.settings.rate_limit_burst)
+            for limit in (self.settings.images_per_minute, self.settings.requests_per_minute)
+        )
+        self.limits = RateLimits(
+            images=images,
+            requests=requests,
+            are_visible=self.settings.rate_limit_headers,
+            retry_after=self.settings.retry_after,
+        )
 
     def record(self, arrived: RecordedRequest | RecordedDownload | RecordedBatchRequest) -> None:
         """Keep a record, and drop the oldest if there are too many."""
@@ -73,11 +142,42 @@ class ServerState:
         if not isinstance(arrived, RecordedRequest):
             kept = self.downloads if isinstance(arrived, RecordedDownload) else self.batch_requests
         kept.append(arrived)
-        if self.keep_requests is not None:
-            del kept[: max(0, len(kept) - self.keep_requests)]
+        if self.settings.keep_requests is not None:
+            del kept[: max(0, len(kept) - self.settings.keep_requests)]
+
+    def describe(self, request: web.Request, fault: str, fields: Mapping[str, Any] | None = None) -> None:
+        """Keep the name of a request's fault, its model and the beginning of its prompt."""
+        model, prompt = (fields or {}).get("model"), (fields or {}).get("prompt")
+        self._details[id(request)] = RequestDetails(fault, shorten(model), shorten(prompt, PROMPT_BEGINNING))
+
+    def pop_details(self, request: web.Request) -> RequestDetails:
+        """Return and forget the details of a request that has ended."""
+        return self._details.pop(id(request), RequestDetails())
+
+    def add_recent(self, request: RecentRequest) -> None:
+        """Keep an answered request for the start page."""
+        self.recent.append(request)
+        self.answered += 1
+
+    def handler(self, answer: Callable[[ActiveRequest], Awaitable[web.StreamResponse]]) -> Handler:
+        """Return the handler of requests that `answer` answers, or rejects by `RequestRejectedError`."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            active = ActiveRequest(request=request, clock=self.settings.clock)
+            try:
+                with self._track(active):
+                    return await answer(active)
+            except RequestRejectedError as error:
+                self.refused += error.reply.status == 429
+                return to_response(error.reply, active.headers())
+            except ConnectionError:
+                # The client has disconnected: aiohttp would log the error, but drops a response silently.
+                return web.Response()
+
+        return handle
 
     @contextmanager
-    def track(self, active: ActiveRequest) -> Generator[None]:
+    def _track(self, active: ActiveRequest) -> Generator[None]:
         """Count a disconnect if the client leaves during the block."""
         self._active.add(active)
         try:
@@ -95,18 +195,13 @@ class ServerState:
         while self.disconnects < n:
             await self._changed.event.wait()
 
-    def open_gate(self) -> None:
-        """Release every stalled response."""
-        self.gate.open()
-
-    def reset(self, keep_requests: int | None) -> None:
-        """Drop every response in progress (not counted as disconnects), and forget records and counts."""
+    def reset(self, faults: Iterable[str], always: str | None) -> None:
+        """Drop every response in progress (not counted as disconnects); forget records, counts and used limits."""
+        self.faults.reset(faults, always)
         for active in tuple(self._active):
             active.hung_up = True
             active.abort()
-        self.keep_requests = keep_requests
-        self.requests, self.downloads, self.batch_requests, self.batches = [], [], [], []
-        self.posts = self.refused = self.disconnects = 0
+        self._forget()
 
     def reopen(self) -> None:
         """Prepare for another start, perhaps in another loop."""
@@ -118,45 +213,3 @@ class ServerState:
         self._closing = True
         for active in tuple(self._active):
             active.abort()
-
-
-@attrs.define(kw_only=True, eq=False, repr=False)
-class ObservedServer(ServerSettings):
-    """The records and counts that tests read from a server."""
-
-    _state: ServerState = attrs.field(init=False, factory=ServerState)
-
-    @property
-    def requests(self) -> list[RecordedRequest]:
-        """The image requests whose body has arrived, in order."""
-        return self._state.requests
-
-    @property
-    def downloads(self) -> list[RecordedDownload]:
-        """The GETs of images by their URLs, in the order in which their headers arrived."""
-        return self._state.downloads
-
-    @property
-    def batches(self) -> list[RecordedBatch]:
-        """The batches that were created, in order, also if the response to the creation was an error."""
-        return [snapshot() for snapshot in self._state.batches]
-
-    @property
-    def batch_requests(self) -> list[RecordedBatchRequest]:
-        """The requests of batches that were run, in order."""
-        return self._state.batch_requests
-
-    @property
-    def posts(self) -> int:
-        """Number of POSTs to an images path whose headers have arrived."""
-        return self._state.posts
-
-    @property
-    def refused(self) -> int:
-        """Number of responses that were a 429, for any reason."""
-        return self._state.refused
-
-    @property
-    def disconnects(self) -> int:
-        """Number of clients that disconnected before the end of their response."""
-        return self._state.disconnects

@@ -8,17 +8,13 @@ Must not: check images and parameters; `source_images.py` and `parameters.py` do
 import asyncio
 import hashlib
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from typing import Any, Final
 
 import attrs
 
-from openai_images.server.protocol.error_replies import (
-    RequestRejectedError,
-    bad_request,
-    too_large,
-)
+from openai_images.server.protocol.error_replies import RequestRejectedError, bad_request, too_large
 from openai_images.server.requests.multipart import (
     FormParser,
     MalformedFormError,
@@ -30,7 +26,7 @@ from openai_images.server.requests.multipart import (
     set_field,
 )
 from openai_images.server.requests.records import RecordedPart
-from openai_images.server.requests.request_body import UnreadableBodyError
+from openai_images.server.requests.request_body import BodyChunks, UnreadableBodyError
 from openai_images.server.requests.source_images import (
     MAX_IMAGE_BYTES,
     MAX_IMAGES,
@@ -115,25 +111,18 @@ class FormReader:
     Images are opened in `thread`.
     """
 
-    limit: int
     inspect: bool
     pixels: bool
     thread: Executor
     _form: Form = attrs.field(init=False, factory=Form)
     _part: _PartBuffer = attrs.field(init=False, factory=lambda: _PartBuffer(PartStart({}), None))
 
-    async def read(self, chunks: AsyncIterator[bytes], declared: int | None, content_type: str) -> Form:
-        """Return the form; raise a 413 as soon as it is known to exceed the limit. `declared` is the body's length."""
-        if declared is not None and declared > self.limit:
-            raise RequestRejectedError(too_large(self.limit))
-        total = 0
+    async def read(self, chunks: BodyChunks, content_type: str) -> Form:
+        """Return the form in the body."""
         broken: MalformedFormError | None = None
         try:
             parser = FormParser(parse_boundary(content_type))
             async for chunk in chunks:
-                total += len(chunk)
-                if total > self.limit:
-                    raise RequestRejectedError(too_large(self.limit))
                 # A malformed form is read to its end, so that its sender reads the response.
                 if broken is None:
                     try:
