@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Any, TextIO, cast
 
 import click
@@ -54,9 +54,17 @@ def run(argv: Sequence[str], out: ResilientStream, err: ResilientStream) -> int:
 
             error = with_suggestion(error)
             error.show(file=cast("TextIO", err))
-            if "--json" in takewhile(lambda argument: argument != "--", argv):
+            if _wants_json(argv):
                 _print_json(error, out)
             return 2
+
+
+def _wants_json(argv: Sequence[str]) -> bool:
+    """Whether an error is a line on stdout, too; with `-o -` only an image goes there."""
+    typed = list(takewhile(lambda argument: argument != "--", argv))
+    output = [value for option, value in pairwise(typed) if option in ("-o", "--output")]
+    to_stdout = "-" in output or "-o-" in typed or "--output=-" in typed
+    return "--json" in typed and not to_stdout
 
 
 def _print_json(error: click.ClickException, out: ResilientStream) -> None:

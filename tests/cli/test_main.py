@@ -102,6 +102,12 @@ def test_an_argument_that_looks_like_json_is_none(cli: Callable[..., Any]) -> No
     assert cli("generate", "--n", "0", "--", "--json").out == ""
 
 
+@pytest.mark.parametrize("output", [["-o", "-"], ["-o-"], ["--output", "-"], ["--output=-"]])
+def test_usage_errors_leave_stdout_to_the_image(cli: Callable[..., Any], output: list[str]) -> None:
+    """With `-o -` nothing but an image goes there."""
+    assert cli("generate", "x", *output, "--n", "0", "--json").out == ""
+
+
 @pytest.mark.parametrize(
     ("argv", "meant"),
     [
