@@ -98,13 +98,13 @@ class Dispatcher:
         if self._is_stopped:
             return None
         loop = asyncio.get_running_loop()
-        handed = _PendingItem(item, loop.create_future())
-        self._queue.append(handed)
+        pending = _PendingItem(item, loop.create_future())
+        self._queue.append(pending)
         if len(self._queue) >= self._engine.chunk:
-            self._hand_out()
+            self._start_chunk()
         elif self._timer is None:
-            self._timer = loop.call_later(_GATHER_SECONDS, self._hand_out)
-        return await handed.row
+            self._timer = loop.call_later(_GATHER_SECONDS, self._start_chunk)
+        return await pending.row
 
     def stop(self) -> None:
         """Withdraw the items that no process has started; items in flight still return their rows."""
@@ -113,8 +113,8 @@ class Dispatcher:
         self._is_stopped = True
         self._cancel_timer()
         queue, self._queue = self._queue, []
-        for handed in queue:
-            handed.resolve(None)
+        for pending in queue:
+            pending.resolve(None)
         if self._chunks:
             self._stopping = asyncio.get_running_loop().create_task(self._announce_stop())
 
@@ -130,7 +130,7 @@ class Dispatcher:
             await asyncio.wait(tasks)
         await self._engine.aclose()
 
-    def _hand_out(self) -> None:
+    def _start_chunk(self) -> None:
         """Start a chunk of all queued items."""
         self._cancel_timer()
         chunk, self._queue = self._queue, []
@@ -142,7 +142,7 @@ class Dispatcher:
         rows: dict[str, Row] = {}
         error: BaseException | None = None
         try:
-            answer = await self._engine.run(self._job, [handed.item for handed in chunk])
+            answer = await self._engine.run(self._job, [pending.item for pending in chunk])
             rows = {row["id"]: row for row in answer}
         except (ImagesError, OSError) as failure:
             error = failure
@@ -156,8 +156,8 @@ class Dispatcher:
             if not isinstance(failure, Exception | asyncio.CancelledError):
                 raise
         finally:
-            for handed in chunk:
-                handed.resolve(rows.get(handed.item.id), error)
+            for pending in chunk:
+                pending.resolve(rows.get(pending.item.id), error)
 
     async def _announce_stop(self) -> None:
         while self._chunks:

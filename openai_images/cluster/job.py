@@ -24,10 +24,10 @@ from openai_images.batch.journal.journal_reader import JournalRow
 from openai_images.batch.run.run_state import WorkItem
 from openai_images.client.client import ImagesClient
 from openai_images.client.endpoint_source import EndpointArguments
+from openai_images.client.settings import Settings
 from openai_images.errors import ConfigurationError
 from openai_images.http.endpoint import credentials
-from openai_images.models.options import Limits, RetryPolicy, Timeouts, display_redis_url
-from openai_images.validation.validator import Mode
+from openai_images.models.options import Limits, Timing, display_redis_url
 
 _RATES = ("images_per_minute", "requests_per_minute", "tokens_per_minute")
 
@@ -52,13 +52,8 @@ class ClientSpec:
     secret_headers: tuple[str, ...] = ()
     has_secret_limit: bool = False
     model: str | None
-    timeouts: Timeouts
-    retry: RetryPolicy
     limits: Limits
-    trust_env: bool
-    validate: Mode
-    split: bool
-    show_prompts: bool
+    settings: Settings
 
     @classmethod
     def from_client(cls, client: ImagesClient) -> ClientSpec:
@@ -84,32 +79,21 @@ class ClientSpec:
             secret_headers=held_back,
             has_secret_limit=limits != client._limits,
             model=client._model,
-            timeouts=settings.timeouts,
-            retry=settings.retry,
             limits=limits,
-            trust_env=settings.trust_env,
-            validate=settings.validate,
-            split=settings.split,
-            show_prompts=settings.show_prompts,
+            settings=settings._replace(timing=Timing(), telemetry=None),
         )
 
     def __call__(self) -> ImagesClient:
         """Return a new client. Raises `ConfigurationError`."""
-        base_url, azure = self.endpoint.base_url, self.endpoint.azure
         return ImagesClient(
-            base_url=base_url,
+            base_url=self.endpoint.base_url,
             organization=self.endpoint.organization,
             project=self.endpoint.project,
             headers={**self.endpoint.headers, **read_headers(self.secret_headers)},
             model=self.model,
-            timeouts=self.timeouts,
-            retry=self.retry,
             limits=with_password(self.limits) if self.has_secret_limit else self.limits,
-            trust_env=self.trust_env,
-            validate=self.validate,
-            split=self.split,
-            show_prompts=self.show_prompts,
-            _azure=azure,
+            _azure=self.endpoint.azure,
+            **self.settings._asdict(),
         )
 
 
@@ -158,10 +142,15 @@ class Job:
         only the driver knows, workers repeat no request that may have been billed.
         """
         spec = ClientSpec.from_client(client)
-        retry = evolve(spec.retry, retry_unknown=spec.retry.retry_unknown and options.budget is None)
+        retry = spec.settings.retry
+        retry = evolve(retry, retry_unknown=retry.retry_unknown and options.budget is None)
         return cls(
             out=out,
-            client=evolve(spec, retry=retry, limits=divide_limits(spec.limits, processes)),
+            client=evolve(
+                spec,
+                settings=spec.settings._replace(retry=retry),
+                limits=divide_limits(spec.limits, processes),
+            ),
             options=evolve(options, budget=None, thumbnail=None, note=""),
             in_flight=in_flight,
         )
