@@ -12,8 +12,9 @@ be painted.
 Where what is:
 
 - `__main__` the command; `cases` what a case, a goal and an outcome are; `measures` all cases, by measure
-- `contenders` who is measured; `contender_process` one of them in a process of its own, `turn` what it is given
-- `cpu`, `delays`, `memory`, `imports`, `many` the cases, and how their numbers are taken; `loop_clock` the loop's time
+- `contenders` who is measured; `contender_process` one of them in a process of its own; `turn` what it is given, and
+  the clock of its loop
+- `cpu`, `delays`, `memory`, `imports`, `many` the cases, and how their numbers are taken
 - `payloads` the answers; `server`, `paced_server`, `rate_limit_server` who sends them; `processes` who is started
 - `running` the rounds; `tables` what came of them
 - `fuzz` with `fuzz_…` (cases, values, decoder, client, promises), `fast_path`; `corpus` what they damage

@@ -135,7 +135,6 @@ def _installed(name: str) -> str:
 
 
 def _write(folder: Path, outcomes: Mapping[str, Outcome]) -> None:
-    """All that is known so far."""
     folder.mkdir(parents=True, exist_ok=True)
     save(folder / "results.json", dict(outcomes))
     plots: list[str] = []

@@ -217,11 +217,8 @@ def at_every_step(
 
 
 def main() -> int:
-    """Cancel, print; 1 where something was left."""
     names = [scenario.name for scenario in SCENARIOS]
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks cancel", description="Cancel calls at every step of the event loop."
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks cancel", description=__doc__)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"of: {'; '.join(names)} (all)")
     parser.add_argument("--every", type=int, default=1, help="cancel after every so many steps (%(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the first number of steps (%(default)s)")

@@ -222,7 +222,6 @@ async def _probe(stage: Stage, run: Run) -> None:
 
 
 async def _settled(run: Run, what: str, left: Callable[[], set[Any]]) -> None:
-    """Wait until nothing is left."""
     loop = asyncio.get_running_loop()
     end = loop.time() + PATIENCE
     while left():

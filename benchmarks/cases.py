@@ -170,7 +170,6 @@ class Outcome:
     """The share of a paced server's pieces that were late."""
 
     def is_measured(self, name: str) -> bool:
-        """Whether the contender can still be measured."""
         return name not in self.missing and name not in self.broken
 
     def note(self, name: str, texts: list[str]) -> None:
@@ -179,7 +178,6 @@ class Outcome:
         known.extend(text for text in dict.fromkeys(texts) if text not in known)
 
     def median(self, name: str) -> float | None:
-        """The median of the contender's numbers."""
         numbers = self.rounds.get(name) if self.is_measured(name) else None
         return statistics.median(numbers) if numbers else None
 
@@ -196,7 +194,6 @@ class Outcome:
         return statistics.median(one / two for one, two in pairs)
 
     def judge(self, case: Case) -> list[Verdict]:
-        """The case's goals."""
         verdicts: list[Verdict] = []
         for goal in case.goals:
             measured = self.compared(goal.of, goal.versus, goal.compare)
@@ -215,6 +212,5 @@ def load(path: Path) -> dict[str, Outcome]:
 
 
 def save(path: Path, outcomes: dict[str, Outcome]) -> None:
-    """Write the outcomes."""
     stored = {key: asdict(outcome) for key, outcome in outcomes.items()}
     path.write_text(json.dumps(stored, indent=1) + "\n")

@@ -90,7 +90,6 @@ def races(count: int, seed: int, *, is_busy: bool) -> dict[str, int]:
 
 
 def main() -> None:
-    """Race, and print how it went."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks closed_connections", description=__doc__)
     parser.add_argument("--races", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)

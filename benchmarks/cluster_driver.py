@@ -50,7 +50,6 @@ class Memory:
     samples: list[float] = field(factory=list[float])
 
     async def sample(self) -> None:
-        """Sample until it is cancelled."""
         while True:
             self.samples.append(_resident())
             await asyncio.sleep(_SAMPLE_SECONDS)
@@ -62,7 +61,6 @@ def _resident() -> float:
 
 
 async def drive(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the batch to its end."""
     limits = Limits(**plan.get("limits", {}))
     options = BatchOptions(budget=Decimal(plan.get("budget", 1_000)), retry_unknown=plan["retry_unknown"])
     states: dict[str, str] = {}

@@ -20,7 +20,6 @@ async def _take(turn: Turn) -> float:
 
 
 def main() -> None:
-    """Take the number that the command line names."""
     name, key, port, *small = sys.argv[1:]
     case = case_of(key).small if small else case_of(key)
     turn = Turn(name, case, int(port))

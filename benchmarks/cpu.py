@@ -74,7 +74,6 @@ def _growth(turn: Turn, size: int) -> float:
 
 
 def _decoder(shape: Shape, size: int) -> Callable[[], None]:
-    """A function that decodes the answer once."""
     from openai_images.models.results import CompletedImage
     from openai_images.wire.error_mapping import ResponseContext
     from openai_images.wire.response import ResponseDecoder

@@ -1,22 +1,122 @@
 """A batch on a Dask cluster, looked at from outside: its processes, what was seen of it, and what is wrong with that.
 
-Rules: scheduler, workers and driver are processes of their own; the server outlives them and is the only one that knows
-what was paid for. Each violated guarantee is a sentence.
+Rules: scheduler, workers and driver are processes, ended by their ids when the block ends, however it ends; the server
+outlives them and is the only one that knows what was paid for. Each violated guarantee is a sentence.
 """
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from attrs import define, field, frozen
 
-from benchmarks.dask_processes import DaskProcesses
 from benchmarks.kill import noise
-from benchmarks.processes import start
+from benchmarks.processes import ROOT, start
 from openai_images.server import LocalImagesServer
+
+_START_SECONDS = 60.0
+_LOCAL = ("--host", "127.0.0.1", "--dashboard-address", ":0")
+
+
+@define
+class DaskProcesses:
+    """The processes of a cluster: its scheduler, and workers in the order of their start; logs are in `folder`."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    threads: int
+    scheduler: subprocess.Popen[bytes]
+    workers: list[subprocess.Popen[bytes]] = field(factory=list[subprocess.Popen[bytes]])
+
+    @property
+    def address(self) -> str:
+        lines = (self.folder / "scheduler.log").read_text().splitlines()
+        return next(line.split()[-1] for line in lines if "Scheduler at:" in line)
+
+    def start_workers(self, count: int) -> None:
+        """Start so many workers more, and wait until all are registered."""
+        for number in range(len(self.workers), len(self.workers) + count):
+            name = f"worker-{number}"
+            options = ("--nworkers", "1", "--name", name, "--no-nanny", "--nthreads", str(self.threads))
+            self.workers.append(
+                _start(self.folder, name, self.environment, "worker", self.address, *_LOCAL, *options)
+            )
+        for number, _ in enumerate(self.workers):
+            _wait_for(self.folder / f"worker-{number}.log", b"Registered to")
+
+    def restart(self) -> None:
+        """Start a scheduler and as many workers again, after the scheduler's end; the old workers are awaited."""
+        count = len(self.workers)
+        self.scheduler.wait(10)
+        for worker in self.workers:
+            worker.wait(60)
+        for log in self.folder.glob("*.log"):
+            log.unlink()
+        self.workers.clear()
+        self.scheduler = _start_scheduler(self.folder, self.environment)
+        self.start_workers(count)
+
+
+@contextmanager
+def dask_processes(
+    folder: Path, environment: Mapping[str, str], workers: int = 2, threads: int = 32
+) -> Generator[DaskProcesses]:
+    """A scheduler and workers with so many `threads`, all of them running; `environment` is added to theirs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dask").mkdir(exist_ok=True)
+    added = {
+        "PYTHONPATH": str(ROOT),
+        "DASK_TEMPORARY_DIRECTORY": str(folder / "dask"),
+        "DASK_DISTRIBUTED__VERSION": "2",
+    }
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDEVMODE"}
+    env = inherited | added | dict(environment)
+    with ExitStack() as ends:
+        cluster = DaskProcesses(folder, env, threads, _start_scheduler(folder, env))
+        ends.callback(_end, cluster)
+        cluster.start_workers(workers)
+        yield cluster
+
+
+def _start_scheduler(folder: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    scheduler = _start(folder, "scheduler", env, "scheduler", *_LOCAL, "--port", "0")
+    _wait_for(folder / "scheduler.log", b"Scheduler at:")
+    return scheduler
+
+
+def _start(folder: Path, name: str, env: Mapping[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+    with (folder / f"{name}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dask", *arguments], stdout=log, stderr=log, env=dict(env), cwd=ROOT
+        )
+
+
+def _end(cluster: DaskProcesses) -> None:
+    processes = [cluster.scheduler, *cluster.workers]
+    for process in processes:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGCONT)  # one that is suspended cannot end
+            process.kill()
+    for process in processes:
+        process.wait(10)
+
+
+def _wait_for(log: Path, words: bytes) -> None:
+    end = time.monotonic() + _START_SECONDS
+    while words not in log.read_bytes():
+        if time.monotonic() > end:
+            raise AssertionError(f"{log.name} never had {words!r}: {log.read_text()}")
+        time.sleep(0.05)
+
 
 PATIENCE: Final = 180.0
 
@@ -51,7 +151,6 @@ class Story:
     wrong: list[str] = field(factory=list[str])
 
     def check(self, is_right: bool, sentence: str) -> None:
-        """Note a violated guarantee."""
         if not is_right:
             self.wrong.append(sentence)
 
@@ -76,7 +175,6 @@ class Cluster:
         self.dask = dask
 
     async def start_driver(self, *, retry_unknown: bool = False) -> asyncio.subprocess.Process:
-        """The driver, running."""
         plan = {
             "address": self.dask.address,
             "base_url": self.server.base_url,
@@ -99,11 +197,9 @@ class Cluster:
         return report
 
     async def run(self, *, retry_unknown: bool = False) -> dict[str, Any]:
-        """A driver from its start to its end."""
         return await self.finish(await self.start_driver(retry_unknown=retry_unknown))
 
     def claimed(self) -> set[str]:
-        """The keys of the items that were claimed."""
         claims = self.out / "claims"
         paths = list(claims.iterdir()) if claims.exists() else []
         return {json.loads(path.read_text())["key"] for path in paths if not path.name.startswith(".")}
@@ -172,10 +268,8 @@ def judge_unknown(cluster: Cluster, story: Story) -> None:
 
 
 def posts_of(server: LocalImagesServer) -> Counter[str]:
-    """How often each prompt was sent."""
     return Counter(str(request.json["prompt"]) for request in server.requests)
 
 
 def prompts_of(keys: set[str]) -> set[str]:
-    """The prompts of the items with these keys."""
     return {f"otter number {int(key)}" for key in keys}

@@ -21,13 +21,13 @@ from benchmarks.dask_case import (
     Case,
     Cluster,
     Story,
+    dask_processes,
     judge_first,
     judge_last,
     judge_second,
     posts_of,
     prompts_of,
 )
-from benchmarks.dask_processes import dask_processes
 from benchmarks.kill import noise
 from openai_images.server import LocalImagesServer
 
@@ -37,7 +37,6 @@ _SIDE, _SMALL_SIDE = 577, 120  # pixels: an image of 1 MB, and of 43 kB
 
 
 async def run_case(case: Case, folder: Path) -> Story:
-    """The story of a case, in a new folder."""
     server = LocalImagesServer(
         pictures=case.picture, pace=case.pace, keep_requests=None, rate_limit_headers=False
     )
@@ -150,7 +149,6 @@ async def _until(true: Any) -> None:
 
 
 def describe(story: Story) -> str:
-    """One line for people."""
     case, times = story.case, story.times
     report = story.reports[0] or story.reports[-1]
     span = times[-1] - times[0] if case.fault == "none" and times else 0.0
@@ -166,8 +164,7 @@ def describe(story: Story) -> str:
 
 
 def main() -> int:
-    """Run the cases, print; 1 where a guarantee was violated."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks dask_faults", description="Dask with faults.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks dask_faults", description=__doc__)
     parser.add_argument("faults", nargs="*", choices=[*FAULTS, []], help="default: all of them")
     parser.add_argument("--items", type=int, default=1_500)
     parser.add_argument("--rate", type=float, default=100.0, help="requests a second (%(default)s)")

@@ -110,7 +110,6 @@ async def end_to_end(folder: Path, prompts: int, *, side: int = 100, models: int
 
 
 def _last(out: Path) -> dict[str, str]:
-    """The last state of each item."""
     rows = map(json.loads, (out / "journal.jsonl").read_text().splitlines())
     return {row["key"]: row["state"] for row in rows if row["key"] is not None}
 
@@ -127,10 +126,7 @@ def _print_ways(best: dict[str, dict[str, Any]]) -> bool:
 
 
 def main() -> int:
-    """Measure, print; 1 where something is lost, twice, or too large."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks economy", description="Measure batches in economy."
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks economy", description=__doc__)
     parser.add_argument(
         "--gigabytes", type=float, default=2.0, help="of the output file (%(default)s; 0: not)"
     )

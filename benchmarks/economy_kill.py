@@ -56,7 +56,6 @@ class EconomyJob(Job):
 
     @property
     def source(self) -> Path:
-        """The file with its requests, beside its folder."""
         return self.folder.with_suffix(".jsonl")
 
     async def run(self, when: Moment | None) -> tuple[int | None, str]:
@@ -144,7 +143,6 @@ async def live(job: EconomyJob, draw: Draw, kills: int, fault: str) -> Life:
 
 
 def look(job: EconomyJob) -> list[str]:
-    """What is wrong with a batch that has ended."""
     ran = Counter(request.custom_id for request in job.server.batch_requests)
     paid = {request.custom_id for request in job.server.batch_requests if request.billed}
     seen = Snapshot.of(job)
@@ -189,7 +187,6 @@ async def _all(arguments: argparse.Namespace, folder: Path) -> list[Life]:
 
 
 def main() -> int:
-    """Kill, run again, print; 1 where anything is lost or twice."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks economy_kill", description=__doc__)
     parser.add_argument("--kills", type=int, default=20, help="how many (%(default)s)")
     parser.add_argument("--prompts", type=int, default=90, help="of each batch (%(default)s)")

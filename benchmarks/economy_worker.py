@@ -25,7 +25,6 @@ class _NoSink:
         """Do nothing."""
 
     def finish(self) -> Image:
-        """An image without bytes."""
         return Image(nbytes=1)
 
     def discard(self) -> None:
@@ -105,7 +104,6 @@ def _peak() -> float:
 
 
 def main() -> int:
-    """One way to take the output file, or `batch`."""
     way, *arguments = sys.argv[1:]
     if way == "batch":
         asyncio.run(_batch(*map(Path, arguments)))

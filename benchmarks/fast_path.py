@@ -108,10 +108,7 @@ def _counted(*, enabled: bool = True) -> Generator[list[bool]]:
 
 
 def main() -> int:
-    """Compare, print; 1 where two outcomes differ, or where the fast path was never taken."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks fast_path", description="Decode damaged answers in two ways."
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks fast_path", description=__doc__)
     parser.add_argument("--count", type=int, default=30_000, help="how many (%(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the number of the first (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the damage (%(default)s)")

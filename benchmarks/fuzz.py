@@ -75,7 +75,6 @@ class Found:
     late: float = -math.inf
 
     def add(self, other: "Found") -> None:
-        """Take in the findings of other cases."""
         self.cases += other.cases
         self.nbytes += other.nbytes
         self.stall = max(self.stall, other.stall)
@@ -110,7 +109,6 @@ def watched(seconds: float) -> Generator[None]:
 
 
 def run(job: Job, corpus: list[Answer], seconds: float = SECONDS) -> Found:
-    """Examine these cases, one after the other."""
     found = Found()
     for number in range(job.first, job.first + job.count):
         damaged = case(corpus, job.seed, number)
@@ -183,10 +181,7 @@ def _summary(found: Found) -> str:
 
 
 def main() -> int:
-    """Examine, print; 1 where a promise was broken."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks fuzz", description="Feed damaged answers to the decoder."
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks fuzz", description=__doc__)
     parser.add_argument("--count", type=int, default=1_000_000, help="how many (%(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the number of the first (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the damage (%(default)s)")

@@ -34,7 +34,6 @@ class Case:
 
 
 def case(answers: Sequence[Answer], seed: int, number: int) -> Case:
-    """The damaged answer with this number."""
     chance = Random(f"{seed}:{number}")  # noqa: S311  repeatable, not secret
     answer = chance.choice(answers)
     made, body = [answer.name], answer.body

@@ -3,7 +3,7 @@
 Rules: the answers are those of `fuzz_cases.py`, with the framing of HTTP kept whole; some are stopped, or drip, so that
 only a deadline ends them. What is no `ImagesError` is a finding, and so are a stall of the event loop and a deadline
 that was missed. Other processes do not count: a stall is the processor time between two turns of the loop, and a
-deadline is judged by the loop's own time (`loop_clock.py`); what was too long all the same must be so twice more,
+deadline is judged by the loop's own time (`LoopClock`); what was too long all the same must be so twice more,
 alone. It refuses to judge what an answer comes to; `fuzz_decoder.py` does.
 """
 
@@ -21,7 +21,7 @@ from attrs import Factory, define, frozen
 from benchmarks.corpus import KEY, PROMPT, Answer
 from benchmarks.fuzz_cases import Case, case, pieces
 from benchmarks.fuzz_decoder import where
-from benchmarks.loop_clock import LoopClock
+from benchmarks.turn import LoopClock
 from openai_images import ImagesClient, ImagesError, Limits, RetryPolicy, Timeouts
 
 TIMEOUTS: Final = Timeouts(connect=2.0, first_byte=0.3, idle=0.2, total=0.4)
@@ -147,7 +147,6 @@ class _Server:
         )
 
     async def close(self) -> None:
-        """Close all."""
         await self._session.close()
         self._server.close()
         await self._server.wait_closed()

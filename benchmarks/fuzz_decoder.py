@@ -52,7 +52,6 @@ class Sinks:
     ended: int = 0
 
     def __call__(self) -> "CountedSink":
-        """One more."""
         self.begun += 1
         return CountedSink(self)
 
@@ -61,22 +60,18 @@ class CountedSink(MemorySink):
     """A sink in memory that says when it is over, and sees that nothing happens to it after that."""
 
     def __init__(self, sinks: Sinks) -> None:
-        """Tell these."""
         super().__init__()
         self._sinks: Sinks | None = sinks
 
     def write(self, data: bytes, /) -> None:
-        """Take the next bytes."""
         assert self._sinks is not None, "a sink that was over was written to"
         super().write(data)
 
     def finish(self) -> Image:
-        """The image."""
         self._end()
         return super().finish()
 
     def discard(self) -> None:
-        """No image."""
         self._end()
         super().discard()
 
@@ -108,7 +103,6 @@ def outcome(
     sinks: Sinks,
     max_picture_bytes: int = MAX_IMAGE_BYTES,
 ) -> Outcome:
-    """What the client would make of it."""
     events: list[ImageEvent] = []
     if answered.status >= 300:
         refusal = error_from_body(answered, b"".join(chunks))
@@ -160,7 +154,6 @@ def broken(damaged: Case, seed: int, *, thorough: bool) -> list[str]:
 
 
 def where(error: BaseException) -> str:
-    """The place where it was raised."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

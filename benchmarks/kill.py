@@ -71,7 +71,6 @@ async def measure(folder: Path, picture: bytes) -> Length:
 
 
 async def one(folder: Path, number: int, when: Moment, picture: bytes, prompts: int = PROMPTS) -> Story:
-    """The story of batch `number`."""
     async with _server(picture, limited=number % LIMITED == 0) as server:
         return await kill_and_resume(_job(folder, server, str(number), prompts), when)
 
@@ -142,10 +141,7 @@ def _summary(told: Iterable[Told]) -> tuple[str, bool]:
 
 
 def main() -> int:
-    """Kill, resume, print; 1 where a promise was broken."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks kill", description="Kill batches and resume them."
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks kill", description=__doc__)
     parser.add_argument("--batches", type=int, default=50, help="how many (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the moments (%(default)s)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the folders there, to look at")

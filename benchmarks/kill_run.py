@@ -33,12 +33,10 @@ class Moment:
     later: float
 
     def __str__(self) -> str:
-        """As the table has it."""
         since = f"{self.nbytes:,} bytes" if self.nbytes else "start"
         return f"{since} + {self.later * 1000:.0f} ms" if self.later else since
 
     async def wait(self, journal: Path) -> None:
-        """Until then."""
         await until(lambda: _size(journal) >= self.nbytes)
         await asyncio.sleep(self.later)
 
@@ -54,16 +52,13 @@ class Job:
 
     @property
     def journal(self) -> Path:
-        """Where it keeps its rows."""
         return self.folder / "journal.jsonl"
 
     @property
     def source(self) -> Path:
-        """The file with its prompts, beside its folder."""
         return self.folder.with_suffix(".txt")
 
     async def start(self, *more: str) -> asyncio.subprocess.Process:
-        """The command, running."""
         await asyncio.to_thread(self.source.write_text, "".join(f"{prompt}\n" for prompt in self.prompts))
         concurrency = ("--concurrency", str(self.concurrency))
         return await start_batch(self.source, str(self.folder), self.server, *concurrency, *more)
@@ -72,7 +67,6 @@ class Job:
 async def start_batch(
     source: Path, out: str, server: LocalImagesServer, *more: str, env: Mapping[str, str] | None = None
 ) -> asyncio.subprocess.Process:
-    """The command, running."""
     given = ("batch", str(source), "--out", out, "--base-url", server.base_url, "--format", "png")
     return await start("openai_images", *given, *more, env={**(env or {}), "OPENAI_API_KEY": server.api_key})
 
@@ -86,12 +80,10 @@ class Rows:
     posts: Counter[str]
 
     def last(self, key: str) -> str:
-        """The state of an item's last row."""
         rows = self.rows.get(key)
         return str(rows[-1]["state"]) if rows else ""
 
     def count(self, key: str, state: str) -> int:
-        """How many rows of that state an item has."""
         return sum(row["state"] == state for row in self.rows.get(key, []))
 
 
@@ -103,7 +95,6 @@ class Snapshot(Rows):
 
     @classmethod
     def of(cls, job: Job) -> "Snapshot":
-        """As it is now."""
         *lines, torn = (job.journal.read_bytes() if job.journal.exists() else b"").split(b"\n")
         rows: dict[str, list[dict[str, Any]]] = {}
         for line in lines:
@@ -118,7 +109,6 @@ class Snapshot(Rows):
 
     @property
     def done(self) -> set[str]:
-        """Items that are done."""
         return {key for key in self.rows if self.last(key) == "done"}
 
     @property
@@ -128,7 +118,6 @@ class Snapshot(Rows):
 
     @property
     def there(self) -> set[str]:
-        """Items whose image is there."""
         return {Path(name).stem for name in self.files}
 
 

@@ -39,7 +39,6 @@ LIMITED = 3
 
 
 def strike(chance: random.Random, prompts: int, workers: int) -> Strike:
-    """When to strike, and whom."""
     kind, records = chance.randrange(4), chance.randint(0, prompts - 1)
     if kind == 0:
         return Strike(records, tuple(range(workers)))
@@ -159,7 +158,6 @@ async def _all(arguments: argparse.Namespace, folder: Path, s3: dict[str, str] |
 
 
 def main() -> int:
-    """Kill, run again, print; 1 where a guarantee was violated."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks kill_workers", description=__doc__)
     parser.add_argument("--runs", type=int, default=30, help="how many (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the moments (%(default)s)")

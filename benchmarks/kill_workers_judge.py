@@ -48,11 +48,9 @@ class FolderFiles:
     root: Path
 
     def names(self, folder: str) -> list[str]:
-        """Whatever is there, part files excepted."""
         return sorted(path.name for path in (self.root / folder).glob("[!.]*"))
 
     def read(self, name: str) -> bytes:
-        """The file."""
         return (self.root / name).read_bytes()
 
     def unnamed(self) -> list[str]:
@@ -68,11 +66,9 @@ class ObjectFiles:
     url: str
 
     def names(self, folder: str) -> list[str]:
-        """Whatever is there."""
         return sorted(entry.name.rpartition("/")[2] for entry in _storage(self.url).list(folder))
 
     def read(self, name: str) -> bytes:
-        """The object."""
         return _storage(self.url).read(name)
 
     def unnamed(self) -> list[str]:
@@ -108,7 +104,6 @@ class Strike:
     stop: bool = False
 
     def __str__(self) -> str:
-        """As the table has it."""
         return f"{self.records} records, {'stop' if self.stop else 'kill'} {len(self.victims)}"
 
 
@@ -127,7 +122,6 @@ class Snapshot(Rows):
 
     @classmethod
     def of(cls, job: Job) -> "Snapshot":
-        """As it is now."""
         files = job.files
         records: dict[str, list[dict[str, Any]]] = {}
         for name in sorted(files.names("records"), key=lambda name: "-" in name):  # others' rows come last
@@ -177,7 +171,6 @@ class Story:
 
 
 async def judge(job: Job, story: Story) -> list[str]:
-    """What is wrong with it."""
     return [*_judge_resumed(job, story), *_judge_ended(job, story), *await _judge_status(job)]
 
 

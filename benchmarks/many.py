@@ -41,12 +41,10 @@ class Done:
     _right: str = Factory(lambda: digests(SHAPES[SHAPE])[0])
 
     def take(self, picture: bytes) -> None:
-        """Count an image."""
         assert hashlib.sha256(picture).hexdigest() == self._right, "not the image that was sent"
         self.pictures += 1
 
     def fail(self, error: BaseException) -> None:
-        """Count a failure."""
         name = type(error).__name__
         self.errors[name] = self.errors.get(name, 0) + 1
 
@@ -156,7 +154,6 @@ async def work_off(turn: Turn) -> float:
 
 
 def _counts(port: int) -> dict[str, int]:
-    """What the server counted."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/counts") as answer:
         counts: dict[str, int] = json.load(answer)
     return counts

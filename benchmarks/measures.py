@@ -28,5 +28,4 @@ AT_ONCE = ("limit",)
 
 
 def case_of(key: str) -> Case:
-    """The case with this key."""
     return next(case for cases in MEASURES.values() for case in cases if case.key == key)

@@ -33,7 +33,6 @@ class Keeper(Tally):
     kept: list[bytes] = Factory(list[bytes])
 
     def hand(self, picture: bytes | Path | int) -> None:
-        """Take one more image."""
         super().hand(picture)
         if isinstance(picture, bytes):
             self.kept.append(picture)

@@ -73,11 +73,9 @@ class Connection(asyncio.Protocol):
         self._loop = loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client came."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Begin to answer once a request is complete."""
         self._received += data
         end = end_of_request(self._received)
         if end is None:
@@ -92,7 +90,6 @@ class Connection(asyncio.Protocol):
         self._send()
 
     def pause_writing(self) -> None:
-        """The client does not read as fast."""
         self._is_paused = True
 
     def resume_writing(self) -> None:
@@ -103,7 +100,6 @@ class Connection(asyncio.Protocol):
             self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Send nothing more."""
         del exc
         self._answer = None
         if self._timer is not None:
@@ -147,7 +143,6 @@ def _tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
 
 
 async def main() -> None:
-    """Serve on a free port of the loopback until standard input ends."""
     rate, size, security, *names = sys.argv[1:]
     answers = {name: Pieces.of(b"".join(response(SHAPES[name])), int(size) or _FAST_PIECE) for name in names}
     state = Server(answers, float(rate))

@@ -63,7 +63,6 @@ class Shape:
 
     @property
     def decoded_bytes(self) -> int:
-        """All its images together."""
         return self.nbytes * self.pictures
 
 
@@ -91,7 +90,6 @@ SHAPES = _FULL | {
 
 
 def digests(shape: Shape) -> list[str]:
-    """The SHA-256 of each image, in order."""
     return [_digest(shape.nbytes, number) for number in range(shape.pictures)]
 
 

@@ -110,7 +110,6 @@ def _http(status: str, body: bytes, headers: str = "") -> bytes:
 
 
 async def main() -> None:
-    """Serve on a free port of the loopback until standard input ends."""
     allow_many_sockets()
     per_minute, burst, hint, seconds = sys.argv[1:]
     door = Door(Bucket(float(per_minute), int(burst)), hint == "exact", float(seconds))

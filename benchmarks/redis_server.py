@@ -17,7 +17,6 @@ _READY = 10.0  # seconds
 
 
 def is_installed() -> bool:
-    """Whether this machine has the server."""
     return shutil.which(_PROGRAM) is not None
 
 
@@ -33,7 +32,6 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Where it is."""
         return f"unix://{self.path}"
 
     def start(self) -> None:
@@ -67,7 +65,6 @@ class RedisServer:
         return stats.get(f"cmdstat_{command}", {"calls": 0})["calls"]
 
     def ask(self, *command: str) -> Any:
-        """Run one command."""
         from redis import Redis
 
         with Redis(unix_socket_path=str(self.path)) as client:

@@ -23,9 +23,9 @@ from typing import Any
 from attrs import asdict, frozen
 
 from benchmarks.contenders import KEY, MODEL
-from benchmarks.loop_clock import LoopClock
 from benchmarks.memory import begin, peak
 from benchmarks.processes import ROOT, apart
+from benchmarks.turn import LoopClock
 
 SHAPE, SHAPE_BYTES = "stream-8mb", 8_000_000
 SLOW_SHAPE, SLOW_BYTES = "stream-2mb", 2_000_000
@@ -253,8 +253,7 @@ async def slow(count: int, rounds: int) -> bool:
 
 
 def main() -> int:
-    """Measure and print; 1 where a goal is not met."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks relay", description="What relays cost.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks relay", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=["costs", "slow", []], help="all by default")
     parser.add_argument("--rounds", type=int, default=5, help="of each comparison (%(default)s)")
     parser.add_argument("--count", type=int, default=200, help="relays at once (%(default)s)")

@@ -120,7 +120,6 @@ def _wrong(name: str, case: Case, report: Report) -> str | None:
 
 
 def _turn(name: str, case: Case, server: Address, *, small: bool) -> Report:
-    """One contender's turn in a new process."""
     module = "benchmarks.contender_process"
     command = [sys.executable, "-m", module, name, case.key, str(server.port), *["small"] * small]
     env = environment(**{"SSL_CERT_FILE": server.authority} if server.authority else {})
@@ -138,7 +137,6 @@ def _turn(name: str, case: Case, server: Address, *, small: bool) -> Report:
 
 @contextmanager
 def _server(case: Case) -> Generator[Address]:
-    """The bare server, while it runs."""
     command = [sys.executable, "-m", *case.server]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

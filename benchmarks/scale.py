@@ -86,10 +86,7 @@ def judge(way: str, seen: Seen, prompts: int, concurrency: int, picture: int) ->
 
 
 def main() -> int:
-    """Measure both ways, print; 1 where a goal is not met."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scale", description="Many prompts in one run."
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks scale", description=__doc__)
     ways = [*WAYS, *ALONE]
     parser.add_argument("ways", nargs="*", metavar="WAY", help=f"of: {', '.join(ways)} (all)")
     parser.add_argument("--prompts", type=int, default=10_000, help="how many (%(default)s)")

@@ -48,7 +48,6 @@ class Seen:
             yield f"a lighthouse, number {number} of {count}"
 
     def look(self) -> None:
-        """Count the tasks."""
         tasks = asyncio.all_tasks()
         self.all_tasks = max(self.all_tasks, len(tasks))
         self.tasks = max(self.tasks, sum(map(_is_ours, tasks)))
@@ -60,7 +59,6 @@ class Seen:
             await asyncio.sleep(TICK)
 
     async def take(self, outcomes: AsyncIterable[Any]) -> None:
-        """Iterate to the end."""
         from openai_images import Succeeded
 
         async for outcome in outcomes:
@@ -135,7 +133,6 @@ async def finish(_: Any, folder: Path, seen: Seen, prompts: int, __: int) -> Non
 
 
 async def resume(client: Any, folder: Path, seen: Seen, prompts: int, concurrency: int) -> None:
-    """Run a batch again that is done."""
     await batch(client, folder, seen, prompts, concurrency)
     assert not seen.done, "something was sent"
 
@@ -206,7 +203,6 @@ async def measure(way: Way, url: str, folder: Path, prompts: int, concurrency: i
 
 
 def main() -> None:
-    """Take the way that the command line names."""
     way, url, folder, prompts, concurrency = sys.argv[1:]
     if way in WAYS:
         seen = asyncio.run(measure(WAYS[way], url, Path(folder), int(prompts), int(concurrency)))

@@ -32,7 +32,6 @@ class Server:
     """Answers one connection after the other, all at once."""
 
     def __init__(self, shapes: dict[str, Shape], port: int) -> None:
-        """Make the answers."""
         self._shapes = shapes
         self._answers = {name: response(shape) for name, shape in shapes.items()}
         self._port = port
@@ -41,7 +40,6 @@ class Server:
         self._crowd = asyncio.Event()
 
     async def serve(self, connection: socket.socket) -> None:
-        """Answer a connection's requests until it is closed."""
         loop = asyncio.get_running_loop()
         received = b""
         with connection, contextlib.suppress(ConnectionError, TimeoutError):
@@ -132,7 +130,6 @@ async def _accept(listener: socket.socket, server: Server) -> None:
 
 
 async def main() -> None:
-    """Serve on a free port of the loopback until standard input ends."""
     allow_many_sockets()
     with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
         listener.setblocking(False)

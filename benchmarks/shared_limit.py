@@ -63,11 +63,9 @@ class Measured:
         self.times = sorted(itertools.chain(*self.grants))
 
     def rate(self, start: float, end: float) -> float:
-        """Grants per second between two moments."""
         return self.count(start, end) / (end - start)
 
     def count(self, start: float, end: float) -> int:
-        """How many grants there are between two moments."""
         return bisect.bisect_left(self.times, end) - bisect.bisect_left(self.times, start)
 
     @property
@@ -77,7 +75,6 @@ class Measured:
 
     @property
     def scripts_per_grant(self) -> float:
-        """How often the script was called."""
         return self.scripts / len(self.times)
 
     @property
@@ -89,7 +86,6 @@ class Measured:
 
 
 def measure(case: Case, seconds: float, waiters: int = WAITERS) -> Measured:
-    """Run the processes of a case."""
     with RedisServer() as server, _processes(server.url, case, seconds, waiters) as running:
         before = server.calls()
         for process in running:
@@ -131,7 +127,6 @@ def faults(case: Case, found: Measured, seconds: float) -> Iterator[str]:
 
 
 def main() -> int:
-    """Measure, print; 1 where something is out of bounds."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks shared_limit", description=__doc__)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each case (%(default)s)")
     seconds = parser.parse_args().seconds
@@ -207,7 +202,6 @@ class Role:
 
 
 async def run(url: str, name: str, role: Role) -> None:
-    """Wait for the line, and let the calls through."""
     skew = role.skew
     timing = Timing(monotonic=lambda: time.monotonic() + skew, wall=lambda: time.time() + skew)
     limiter = new_limiter(Limits(shared=url, name=name, images_per_minute=PER_MINUTE), timing)

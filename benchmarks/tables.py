@@ -91,7 +91,6 @@ def remarks(outcomes: Mapping[str, Outcome]) -> list[str]:
 
 
 def page(outcomes: Mapping[str, Outcome], plots: Iterable[str]) -> str:
-    """The whole page."""
     shown = "".join(f"![{name.removesuffix('.svg')}]({name})\n" for name in plots)
     listed = "".join(f"- {remark}\n" for remark in remarks(outcomes))
     limited = limits(outcomes)

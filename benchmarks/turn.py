@@ -1,12 +1,16 @@
 """One contender's turn at one case, inside its own process: what each measurement has in common.
 
 Rules: imports and a first call are over before the clock starts; the user has every image before it stops, and its
-size is checked then. A measurement is given a `Turn` and gives one number.
+size is checked then. A measurement is given a `Turn` and gives one number. What other processes take of the machine is
+not counted: a turn of the event loop counts by the processor time of this process, a wait by no more than the loop
+requested.
 """
 
 import asyncio
 import gc
 import hashlib
+import selectors
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -15,8 +19,36 @@ from attrs import Factory, define, frozen
 
 from benchmarks.cases import Case
 from benchmarks.contenders import CONTENDERS, FLOOR, Ask, Hand
-from benchmarks.loop_clock import LoopClock
 from benchmarks.payloads import SHAPES, Shape
+
+
+class LoopClock(selectors.DefaultSelector):
+    """The selector of one loop; `longest` is its longest turn so far, in seconds of processor time."""
+
+    def __init__(self) -> None:
+        """For a loop of its own: `new_loop` makes it."""
+        super().__init__()
+        self.longest = 0.0
+        self._passed = 0.0
+        self._turn = time.process_time()
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.SelectorEventLoop(self)
+
+    def time(self) -> float:
+        """Seconds that have passed for the loop: of processor time in its turns, and of waits that it asked for."""
+        return self._passed + time.process_time() - self._turn
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait, as any selector; between two of these calls is a turn."""
+        used = time.process_time() - self._turn
+        self.longest = max(self.longest, used)
+        before = time.monotonic()
+        ready = super().select(timeout)
+        waited = time.monotonic() - before
+        self._passed += used + (waited if timeout is None else min(waited, max(timeout, 0.0)))
+        self._turn = time.process_time()
+        return ready
 
 
 @define
@@ -55,11 +87,9 @@ class Turn:
 
     @property
     def shape(self) -> Shape:
-        """The answer that is asked for."""
         return SHAPES[self.case.shape]
 
     def contender(self, shape: str) -> AbstractAsyncContextManager[Ask]:
-        """The contender, asking for this shape."""
         scheme = "https" if self.case.tls else "http"
         url = f"{scheme}://127.0.0.1:{self.port}/{shape}/v1"
         return CONTENDERS[self.name](url, SHAPES[shape])

@@ -59,7 +59,6 @@ def ours(hand: Callable[[Path], Any], **params: Any) -> Callable[[str], tuple[An
 
 
 def official(hand: Callable[[Path], Any]) -> Callable[[str], tuple[Any, Send]]:
-    """The official client."""
 
     def make(url: str) -> tuple[Any, Send]:
         from openai import AsyncOpenAI
@@ -111,7 +110,6 @@ def png(nbytes: int) -> bytes:
 
 
 async def run(way: str, url: str, paths: list[Path], small: Path) -> Sent:
-    """Send the small one, then all."""
     client, send = WAYS[way](url)
     async with client:
         await send([small, small])
@@ -126,7 +124,6 @@ class Drain(asyncio.Protocol):
     taken = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client came."""
         assert isinstance(transport, asyncio.Transport)
         self._transport, self._head, self._missing = transport, b"", 0
 
@@ -177,8 +174,7 @@ def judge(way: str, seen: Sent, count: int, nbytes: int) -> tuple[str, str, bool
 
 
 def main() -> int:
-    """Measure all ways, print; 1 where a goal is not met."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks uploads", description="Memory of an edit.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks uploads", description=__doc__)
     parser.add_argument("ways", nargs="*", metavar="WAY", help=f"of: {'; '.join(WAYS)} (all)")
     parser.add_argument("--count", type=int, default=16, help="how many images (%(default)s)")
     parser.add_argument("--megabytes", type=float, default=40, help="of each (%(default)s)")

@@ -95,8 +95,7 @@ class BatchCommand:
         return 0 if fits else 1
 
     async def _run(self, client: ImagesClient) -> int:
-        task = asyncio.current_task()
-        interrupts = InterruptHandler(self._on_first_interrupt, lambda: task and task.cancel())
+        interrupts = InterruptHandler(self._on_first_interrupt)
         reject_mixed_folder(self._options.out, local=self._options.local)
         batch = self._new_batch(client, self._options.out)
         # Signals are handled until the batch is closed: only then the unknown requests are known.
@@ -112,9 +111,8 @@ class BatchCommand:
                             await wait_writable(self._console.out)
                             self.reporter.report_outcome(outcome, self._display)
             except asyncio.CancelledError:
-                if interrupts.count < 2 or task is None:
+                if not interrupts.end_cancellation():
                     raise
-                task.uncancel()
             except (ImagesError, OSError) as error:
                 if self._batch is None:
                     return self._report_unusable_folder(error)

@@ -4,7 +4,7 @@ Invariants: every end has a message and a code. Ctrl-C, SIGTERM and a closed ter
 parent process ignores stays ignored. Log records and Python's warnings go through the console, so they appear above a
 live display; a line begins with `warning:` or `error:`, with `--verbose` with the logger's name; `--quiet` prints only
 errors.
-Must not: call a step of an `InterruptHandler` in the signal handler itself; show a traceback without `--verbose`, as it
+Must not: stop or cancel anything in a signal handler itself; show a traceback without `--verbose`, as it
 may contain secrets.
 """
 
@@ -108,10 +108,11 @@ def _restore(previous: dict[signal.Signals, Any]) -> None:
 
 
 class InterruptHandler:
-    """Calls `stop` in the event loop on the first signal and `abandon` on the second; Python handles the third."""
+    """Calls `stop` in the event loop on the first signal, and cancels this task on the second; Python has the third."""
 
-    def __init__(self, stop: Callable[[], object], abandon: Callable[[], object]) -> None:
-        self._steps = (stop, abandon)
+    def __init__(self, stop: Callable[[], object]) -> None:
+        self._stop = stop
+        self._task: Any = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._previous: dict[signal.Signals, Any] = {}
         self.count = 0
@@ -125,10 +126,17 @@ class InterruptHandler:
 
     def _on_signal(self, *_: object) -> None:
         self.count += 1
-        if self.count == len(self._steps):
+        if self.count == 2:
             _restore(self._previous)
         # A handler may run between any two instructions, so the loop calls the step.
-        self._loop.call_soon_threadsafe(self._steps[self.count - 1])
+        self._loop.call_soon_threadsafe(self._stop if self.count == 1 else self._task.cancel)
+
+    def end_cancellation(self) -> bool:
+        """Return whether the second signal has cancelled the task, which then goes on."""
+        if self.count < 2:
+            return False
+        self._task.uncancel()
+        return True
 
 
 @contextmanager

@@ -71,24 +71,20 @@ def _close(history: History, out: str, console: Console) -> None:
 async def _serve_until_stopped(
     studio: Studio, history: History, options: StudioOptions, console: Console
 ) -> int:
-    stopped, task = asyncio.Event(), asyncio.current_task()
-    interrupts = InterruptHandler(stopped.set, _cancel_all)
+    stopped = asyncio.Event()
+    interrupts = InterruptHandler(stopped.set)
     try:
         with interrupts:
             await _serve(studio, history, options, console, stopped)
     except OSError as error:
         return report_error(console, _port_report(options.port, error))
     except asyncio.CancelledError:
-        if interrupts.count < 2 or task is None:
+        if not interrupts.end_cancellation():
             raise
-        task.uncancel()
+        # A generation that is cancelled has no end in the journal: it is unknown.
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
     return report_error(console, _stopped_report())
-
-
-def _cancel_all() -> None:
-    # A generation that is cancelled has no end in the journal: it is unknown.
-    for task in asyncio.all_tasks():
-        task.cancel()
 
 
 async def _serve(

@@ -2,9 +2,9 @@
 
 Invariants: before the first byte of a request is sent, this process has created its claim, which only one process can
 do; only the process that claimed an attempt writes its record, others add rows under other names; an image is stored
-before its row, under the item's name, and replaces none. A failed operation is retried for a
-minute, after one warning, then only tried once until one succeeds; lasting errors, such as a full disk, are raised
-immediately.
+before its row, under the item's name, and replaces none. A failed operation is retried for a minute, after one warning;
+after a minute without success, operations are tried only once until one succeeds; lasting errors, such as a full disk,
+are raised immediately.
 Must not: decide what a row contains, or whether an item is sent.
 """
 
@@ -139,9 +139,8 @@ class ClaimStore:
             is_created = self._retrier.run(partial(self._storage.create, name, data))
         except OSError:
             with suppress(OSError):
-                if (
-                    self._storage.read(name) == data
-                ):  # the claim exists after all; its record will say that nothing was sent
+                # If the claim exists after all, its record will say that nothing was sent.
+                if self._storage.read(name) == data:
                     self._own(item, attempt, row)
             raise
         if not is_created:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from attrs import define, evolve, field, fields_dict
+from attrs import Factory, asdict, define, evolve, field
 
 from openai_images._util.filenames import image_stems
 from openai_images._util.filesystem import Disk
@@ -66,9 +66,10 @@ class ClusterEngine(Engine, Protocol):
         )
         run = SharedInput(all_items=items, items=items, about={"engine": type(self).__name__})
         shared = open_shared(storage, run, options, caller, Claimant(job.run))
-        fields = {name: getattr(shared, name) for name in fields_dict(SharedBatch)}
-        options = evolve(options, thumbnail=None)  # they would slow down the driver of many workers
-        return ClusterBatch(**fields, engine=self, job=job, options=options, timing=caller.timing)
+        options = evolve(options, thumbnail=None)  # too slow for a driver of many workers
+        return ClusterBatch(
+            **asdict(shared, recurse=False), engine=self, job=job, options=options, timing=caller.timing
+        )
 
 
 @define(kw_only=True)
@@ -79,12 +80,11 @@ class ClusterBatch(SharedBatch):
     job: Job
     options: BatchOptions = field(repr=False)
     timing: Timing
-    _dispatcher: Dispatcher = field(init=False)
+    _dispatcher: Dispatcher = field(
+        init=False, default=Factory(lambda self: Dispatcher(self.engine, self.job), takes_self=True)
+    )
     _stopped: asyncio.Event = field(init=False, factory=asyncio.Event)
     _has_explained: bool = field(init=False, default=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._dispatcher = Dispatcher(self.engine, self.job)
 
     def new_store(self, disk: Disk) -> ClaimStore:
         """Return the store of the driver; the rows of workers are already in the storage."""
@@ -119,12 +119,14 @@ class ClusterBatch(SharedBatch):
 
     def image(self, file: StoredFile) -> Image:
         """Return a stored image with its path, or, in an object store, with its URL."""
-        facts: dict[str, Any] = {"width": file.width, "height": file.height}
-        if self.root is None:
-            facts["url"] = self.storage.url(file.name)
-        else:
-            facts["path"] = self.root / file.name
-        return Image(nbytes=file.nbytes, media_type=file.media_type, **facts)
+        return Image(
+            nbytes=file.nbytes,
+            media_type=file.media_type,
+            width=file.width,
+            height=file.height,
+            url=self.storage.url(file.name) if self.root is None else None,
+            path=None if self.root is None else self.root / file.name,
+        )
 
     def stop(self) -> None:
         """Withdraw the items that are not in flight."""
@@ -171,10 +173,7 @@ class ClusterBatch(SharedBatch):
         return {**row, "state": state, "rows": rows}
 
     def _read_record(self, row: Row) -> list[JournalRow]:
-        try:
-            rows = read_rows(self.storage, record_name(row["id"], row["attempt"]))
-        except FileNotFoundError:
-            return []
+        rows = read_rows(self.storage, record_name(row["id"], row["attempt"]))
         return [{**each, "key": row["key"]} for each in rows]
 
     def _adopt(self, row: Row) -> list[JournalRow]:

@@ -131,14 +131,11 @@ class RayStage:
 
     def _flat(self, row: Row) -> dict[str, Any]:
         last: JournalRow = row["rows"][-1] if row["rows"] else {}
-        kept = {name: row.get(name) for name in ("key", "id", "state", "error", "message")}
-        images = [f"{self._job.out}/{file['name']}" for file in last.get("files", ())]
-        rows = json.dumps(row["rows"])
         return {
-            **kept,
+            **{name: row.get(name) for name in ("key", "id", "state", "error", "message")},
             "cost": last.get("cost"),
-            "rows": rows,
-            "images": images,
+            "rows": json.dumps(row["rows"]),
+            "images": [f"{self._job.out}/{file['name']}" for file in last.get("files", ())],
             "stops": bool(row.get("stops")),
         }
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Any, Final, NamedTuple
 
-from attrs import define, field, fields_dict
+from attrs import fields_dict
 
 from openai_images._util.filenames import stem_from_key
 from openai_images._util.json import is_object
@@ -122,11 +122,8 @@ def read_lines(storage: Storage, name: str, added: int | None = None) -> list[by
 
 
 def read_rows(storage: Storage, name: str) -> list[JournalRow]:
-    """Return the rows of a claim, or of a record with its added rows. Raises FileNotFoundError if there are none."""
-    lines = read_lines(storage, name)
-    if not lines:
-        raise FileNotFoundError(name)
-    return [json.loads(line) for line in lines]
+    """Return the rows of a claim, or of a record with its added rows; none if it does not exist. Raises OSError."""
+    return [json.loads(line) for line in read_lines(storage, name)]
 
 
 def read_settled(storage: Storage, id_: str, attempt: int, *, fetches: bool) -> list[JournalRow]:
@@ -136,7 +133,7 @@ def read_settled(storage: Storage, id_: str, attempt: int, *, fetches: bool) -> 
     """
     if not attempt:
         return []
-    rows = [json.loads(line) for line in read_lines(storage, record_name(id_, attempt))]
+    rows = read_rows(storage, record_name(id_, attempt))
     ledger = Ledger()
     for row in rows:
         ledger.add({**row, "key": ""})
@@ -156,33 +153,24 @@ def _is_done(line: bytes) -> bool:
     return bool(json.loads(line)["state"] == "done")
 
 
-@define
-class LaterClaim:
+class LaterClaim(NamedTuple):
     """The last `attempt` that counts, and its `rows` if it was created, or ended, after the plan."""
 
     attempt: int
-    rows: list[JournalRow] = field(factory=list[JournalRow])
+    rows: list[JournalRow]
 
 
 def find_taken(storage: Storage, item: ItemSpec) -> LaterClaim:
     """Check the attempt known to the plan, and all later ones. Raises OSError."""
     attempt = item.attempt
-    taken = LaterClaim(attempt, read_settled(storage, item.id, attempt, fetches=item.work.remote is not None))
+    counted, rows = attempt, read_settled(storage, item.id, attempt, fetches=item.work.remote is not None)
     while storage.exists(claim_name(item.id, attempt + 1)):
         attempt += 1
-        rows = _read_attempt(storage, item.id, attempt)
-        if not all(row["state"] in ("sent", "refused") for row in rows) or rows[-1]["state"] == "sent":
-            taken = LaterClaim(attempt, rows)
-    if not taken.rows:
-        return LaterClaim(attempt)
-    return LaterClaim(taken.attempt, [{**row, "key": item.key} for row in taken.rows])
-
-
-def _read_attempt(storage: Storage, id_: str, attempt: int) -> list[JournalRow]:
-    for name in (record_name(id_, attempt), claim_name(id_, attempt)):
-        with suppress(FileNotFoundError):
-            return read_rows(storage, name)
-    return [{"state": "sent"}]
+        names = (record_name(item.id, attempt), claim_name(item.id, attempt))
+        found = read_rows(storage, names[0]) or read_rows(storage, names[1]) or [{"state": "sent"}]
+        if not all(row["state"] in ("sent", "refused") for row in found) or found[-1]["state"] == "sent":
+            counted, rows = attempt, found
+    return LaterClaim(counted if rows else attempt, [{**row, "key": item.key} for row in rows])
 
 
 _FIELDS = frozenset(fields_dict(GenerateRequest)) - {"extra_body", "svg"}

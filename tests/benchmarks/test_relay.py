@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from benchmarks import relay
-from benchmarks.loop_clock import LoopClock
 from benchmarks.payloads import SHAPES, response
+from benchmarks.turn import LoopClock
 
 
 async def see(way: str, kind: str) -> relay.Seen:

@@ -31,27 +31,29 @@ def handlers() -> Iterator[dict[signal.Signals, Any]]:
 
 
 @pytest.mark.parametrize("number", ENDINGS)
-async def test_the_first_stops_and_the_second_abandons(
+async def test_the_first_stops_and_the_second_cancels(
     handlers: dict[Any, Any], number: signal.Signals
 ) -> None:
     """In the loop, and in this order; then the signals are as they were, so that a third one ends everything."""
     called: list[str] = []
-    with InterruptHandler(lambda: called.append("stop"), lambda: called.append("abandon")) as interrupts:
+    with InterruptHandler(lambda: called.append("stop")) as interrupts:
         signal.raise_signal(number)
         assert called == []
         await asyncio.sleep(0)
         assert (called, interrupts.count) == (["stop"], 1)
         signal.raise_signal(signal.SIGINT)
         assert {each: signal.getsignal(each) for each in ENDINGS} == handlers
-        await asyncio.sleep(0)
-    assert (called, interrupts.count) == (["stop", "abandon"], 2)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        assert interrupts.end_cancellation()
+    assert (called, interrupts.count) == (["stop"], 2)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(number)
 
 
 async def test_without_a_signal_everything_is_put_back(handlers: dict[Any, Any]) -> None:
     """Also where the block fails."""
-    interrupts = InterruptHandler(lambda: None, lambda: None)
+    interrupts = InterruptHandler(lambda: None)
     with pytest.raises(ZeroDivisionError), interrupts:
         raise ZeroDivisionError
     assert {each: signal.getsignal(each) for each in ENDINGS} == handlers
@@ -61,7 +63,7 @@ async def test_an_ignored_signal_stays_ignored() -> None:
     """`nohup` means that a closed terminal is to change nothing."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     called: list[str] = []
-    with InterruptHandler(lambda: called.append("stop"), lambda: called.append("abandon")):
+    with InterruptHandler(lambda: called.append("stop")):
         signal.raise_signal(signal.SIGHUP)
         await asyncio.sleep(0)
     assert (called, signal.getsignal(signal.SIGHUP)) == ([], signal.SIG_IGN)
@@ -72,7 +74,7 @@ def test_another_thread_changes_nothing(handlers: dict[Any, Any]) -> None:
     counts: list[int] = []
 
     async def enter() -> None:
-        with InterruptHandler(lambda: None, lambda: None) as interrupts:
+        with InterruptHandler(lambda: None) as interrupts:
             counts.append(interrupts.count)
 
     thread = threading.Thread(target=lambda: asyncio.run(enter()))

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.dask_case import Case
+from benchmarks.dask_case import Case, dask_processes
 from benchmarks.dask_faults import run_case
-from benchmarks.dask_processes import dask_processes
 from openai_images.server import LocalImagesServer
 from tests.helpers.cli_processes import started
 

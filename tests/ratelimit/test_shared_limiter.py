@@ -190,6 +190,23 @@ async def test_closing_awaits_the_report_under_way(make: Make, monkeypatch: pyte
         await grant(two, 1.0)
 
 
+async def test_a_report_after_closing_opens_no_connection(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes with the next request, if there is one."""
+    one = make()
+    slot = await one.acquire()
+    gate, sent = hold(one, monkeypatch)
+    gate.set()
+    await one.aclose()
+    slot.record_rejection({}, 0.1, rejection(after=0.1))
+    slot.release()
+    await asyncio.sleep(0.05)
+    assert sent == []
+    await grant(one)
+    assert sent[0] == ["rejected"]
+
+
 async def test_limits_that_differ_are_logged_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever comes later says so."""
     one, two = make(images_per_minute=6000), make(images_per_minute=3000)

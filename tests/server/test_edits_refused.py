@@ -331,6 +331,12 @@ JSON: dict[str, tuple[dict[str, Any], str, str | None, str]] = {
         "images[1].detail",
         "Unknown parameter: 'images[1].detail'.",
     ),
+    "extra null": (
+        {"images": [FILE | {"detail": None}]},
+        "unknown_parameter",
+        "images[0].detail",
+        "Unknown parameter: 'images[0].detail'.",
+    ),
     "a number": (
         {"images": [{"file_id": 3}]},
         "invalid_type",

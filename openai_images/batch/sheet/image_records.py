@@ -15,13 +15,13 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_DOWN, Decimal
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final
 
-from openai_images._util.atomic_file import TextFile, remove_parts
+from openai_images._util.atomic_file import remove_parts, replace_text
 from openai_images.batch.items.models import BatchOptions
 from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.journal.journal_reader import StoredFile
@@ -62,62 +62,19 @@ _log = logging.getLogger("openai_images")
 def write_records(root: Path, items: Collection[ResolvedItem], ledger: Ledger, options: BatchOptions) -> None:
     """Write both files into the batch's folder `root`; log a file that cannot be written. Blocks."""
     records = _Records(root, items, ledger, options)
-    files = [_RecordFile(root, _CSV, records.csv_line), _RecordFile(root, _JSONL, records.json_line)]
-    files[0].write(records.csv_header)
+    _write_lines(root, _CSV, chain([records.csv_header], map(records.csv_line, records.rows())))
+    _write_lines(root, _JSONL, map(records.json_line, records.rows()))
+
+
+def _write_lines(root: Path, name: str, lines: Iterable[str]) -> None:
     try:
-        for row in records.rows():
-            for file in files:
-                file.add(row)
-        for file in files:
-            file.publish()
-    finally:
-        for file in files:
-            file.close()
-
-
-class _RecordFile:
-    """One of the two files; after an OSError, which is logged, nothing more is written to it."""
-
-    def __init__(self, root: Path, name: str, encode: Callable[[Mapping[str, Any]], str]) -> None:
-        self._root, self._name, self._encode = root, name, encode
-        self._file: TextFile | None = None
-        self._attempt(self._open)
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Add a row."""
-        if self._file is not None:
-            self.write(self._encode(row))
-
-    def write(self, line: str) -> None:
-        """Add a line."""
-        if self._file is not None:
-            self._attempt(self._file.write, line)
-
-    def publish(self) -> None:
-        """Rename the file to its final name."""
-        if self._file is not None:
-            self._attempt(self._file.publish)
-
-    def close(self) -> None:
-        """Remove a file that was not published. Idempotent."""
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
-
-    def _open(self) -> None:
-        if _may_replace(self._root / self._name):
-            remove_parts(self._root, self._name)
-            self._file = TextFile(self._root, self._name)
+        if _may_replace(root / name):
+            remove_parts(root, name)
+            replace_text(root, name, lines)
         else:
-            message = "%s in %s was not written by a batch and was not replaced"
-            _log.warning(message, self._name, self._root)
-
-    def _attempt(self, step: Callable[..., object], *args: str) -> None:
-        try:
-            step(*args)
-        except OSError as error:
-            self.close()
-            _log.warning("%s could not be written to %s (%s)", self._name, self._root, error.strerror)
+            _log.warning("%s in %s was not written by a batch and was not replaced", name, root)
+    except OSError as error:
+        _log.warning("%s could not be written to %s (%s)", name, root, error.strerror)
 
 
 def _may_replace(path: Path) -> bool:

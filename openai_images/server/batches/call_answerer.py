@@ -101,7 +101,7 @@ def check_expiry(name: str, value: object) -> int:
 
 def page(
     items: Sequence[ServerFile | ServerBatch], query: Mapping[str, str], *, limit: int, most: int
-) -> Reply:
+) -> dict[str, Any]:
     """Return the page that `after`, `limit` and `order` of `query` select; the newest items are last in `items`."""
     text = query.get("limit", str(limit))
     if not text.isascii() or not text.isdigit():

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from benchmarks.loop_clock import LoopClock
+from benchmarks.turn import LoopClock
 
 
 def spin(seconds: float) -> None:
