@@ -12,7 +12,7 @@ import attrs
 from aiohttp import web
 
 from openai_images.server.batches.batch import ENDED, ServerBatch
-from openai_images.server.batches.call_answerer import (
+from openai_images.server.batches.calls import (
     MAX_SECONDS,
     ActiveCall,
     call_handler,
