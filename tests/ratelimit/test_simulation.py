@@ -80,6 +80,15 @@ def test_requests_of_one_moment_arrive_in_any_order(rate: float) -> None:
     assert figures.rejected <= 15
 
 
+@pytest.mark.parametrize(("latency", "most"), [(0.2, 30), (60.0, 15)])
+def test_large_burst_that_ends_is_met_by_few_requests(latency: float, most: int) -> None:
+    """A hundred requests are sent before the number a second grows: most large bursts end by then."""
+    case = Case(lambda: BucketLimit(2, 150), requests=210, latency=latency, concurrency=200)
+    ratio, figures = run(case)
+    assert ratio <= 1.05
+    assert figures.rejected <= most
+
+
 def test_limit_is_nearly_ideal_on_the_whole() -> None:
     """Nine of ten cases take at most a tenth longer, half of them hardly any."""
     ratios = sorted(run(case)[0] for case in CASES.values())
