@@ -26,8 +26,8 @@ _DOUBLINGS_PER_REQUEST, _MAX_DOUBLINGS = 1.5, 60.0
 _SLACK = 0.25  # images after a wait: growth must exceed the estimate by this before it explains a rejection
 _MEMORY = 420.0  # seconds without a rejection after which the estimate is dropped
 _FIRST_BURST, _BURST_PER_SUCCESS, _MAX_BURST = 4, 2, 1000.0  # requests: one of them meets the limit, not all
-# The first `_CAREFUL` requests are `_SPACING` seconds apart, as most bursts end among them and then few are rejected; then
-# their number grows by a factor of e in `_SPREAD` seconds.
+# The first `_CAREFUL` requests are `_SPACING` seconds apart: most bursts end among them, and then few are rejected.
+# Then their number grows by a factor of e in `_SPREAD` seconds.
 _SPACING, _CAREFUL, _SPREAD = 0.01, 100, 0.4
 
 
