@@ -15,7 +15,7 @@ from typing import NamedTuple
 from openai_images.ratelimit.token_bucket import TokenBucket
 
 _MAX_WAIT, _MIN_SPAN = 60.0, 0.005  # seconds between requests: more is a pause, less is noise
-_MIN_PROOF, _RECENT_REQUESTS = 0.25, 64  # seconds, as requests differ in their time to the server
+_MIN_PROOF, RECENT_REQUESTS = 0.25, 64  # seconds, as requests differ in their time to the server
 _KEPT = 0.5  # factor of earlier counts at each rejection
 _ROUNDED = 0.5  # seconds that a wait of whole seconds is too long on average
 _FIRST_ROUNDED = 0.7  # the same for the first wait, as a rate that is too low costs more
@@ -111,7 +111,7 @@ class RateEstimator:
         self._spacing = TokenBucket(1 / _SPACING, burst, now)
         self._images, self._requests, self._delayed = 0.0, 0, 0.0
         self._started_at = self._looked_at = now
-        self._recent = deque[SentRequest](maxlen=_RECENT_REQUESTS)
+        self._recent = deque[SentRequest](maxlen=RECENT_REQUESTS)
 
     @property
     def rate(self) -> float | None:

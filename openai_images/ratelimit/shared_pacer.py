@@ -16,13 +16,12 @@ from typing import Any, NamedTuple
 from attrs import define, field
 
 from openai_images.models.options import Limits
-from openai_images.ratelimit.estimator import Estimate, Rejection, SentRequest, learn
+from openai_images.ratelimit.estimator import RECENT_REQUESTS, Estimate, Rejection, SentRequest, learn
 from openai_images.ratelimit.pacer import LIMIT_NAMES, Pacer, Permit
 from openai_images.wire.headers import AdvertisedLimit
 
 _MAX_REPORTS = 1000
 """Maximum number of reports kept while the server is unreachable; the oldest are dropped first."""
-_RECENT_REQUESTS = 64
 _CATCH_UP = 0.06
 """Seconds of a configured limit that may be used later, by processes that were late to use their places."""
 _OTHERS = "requests of other clients under the shared limit"
@@ -73,7 +72,7 @@ class SharedPacer(Pacer):
             for kind, bucket in self._configured.items()
         ]
         self._reports = deque[Report](maxlen=_MAX_REPORTS)
-        self._recent = deque[SentRequest](maxlen=_RECENT_REQUESTS)
+        self._recent = deque[SentRequest](maxlen=RECENT_REQUESTS)
         self._period = 0
         self._next_at = now
         self._reason = _OTHERS

@@ -55,7 +55,6 @@ class ProviderBatch:
     id: str
     status: str
     created_at: int | None = None
-    expires_at: int | None = None
     total: int | None = None
     completed: int | None = None
     failed: int | None = None
@@ -111,7 +110,6 @@ def read_provider_batch(doc: object) -> ProviderBatch | None:
         id=name,
         status=status,
         created_at=_count(doc, "created_at"),
-        expires_at=_count(doc, "expires_at"),
         total=_count(counts, "total"),
         completed=_count(counts, "completed"),
         failed=_count(counts, "failed"),

@@ -28,7 +28,7 @@ def test_fields() -> None:
     batch = read_provider_batch(DOC)
     assert batch is not None
     assert batch == ProviderBatch(
-        id="batch_1", status="in_progress", created_at=1_700_000_000, expires_at=1_700_086_400, total=10, completed=4,
+        id="batch_1", status="in_progress", created_at=1_700_000_000, total=10, completed=4,
         failed=1, tag="tag", input_file_id="file-1",
     )  # fmt: skip
     assert not batch.is_ended
