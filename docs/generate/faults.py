@@ -10,6 +10,7 @@ from typing import Final, cast
 
 from docs.generate.text import code, table
 from openai_images.server import FAULTS, faults
+from openai_images.server.faults import POST_FAULTS
 
 _TITLES: Final = {
     "STATUS": "Error responses",
@@ -32,13 +33,13 @@ def page() -> str:
 
 
 def _registries() -> dict[str, list[str]]:
-    """Return the names of the faults of each registry: the `…_FAULTS` of the modules in `server/faults/`."""
+    """Return the names of the faults of each registry of `server/faults/`: the `…_FAULTS`, without their union."""
     found: dict[str, list[str]] = {}
     for module in pkgutil.iter_modules(faults.__path__, f"{faults.__name__}."):
         for name, value in vars(import_module(module.name)).items():
             kind = name.removesuffix("_FAULTS")
             title = _TITLES.get(kind, kind.capitalize())
-            if name.endswith("_FAULTS") and isinstance(value, Mapping):
+            if name.endswith("_FAULTS") and isinstance(value, Mapping) and value is not POST_FAULTS:
                 found.setdefault(title, list(cast("Mapping[str, object]", value)))
     listed = {name for names in found.values() for name in names}
     order = [*_TITLES.values(), *found]

@@ -327,7 +327,10 @@ def test_all_bad_lines_together() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a secret otter\na raft", ("line 1: the header has no column prompt",)),
+        (
+            "a secret otter\na raft",
+            ("line 1: the header has no column prompt; the first line names the columns",),
+        ),
         ("prompt,promt\na,b", ("line 1: unknown parameter 'promt'; did you mean 'prompt'?",)),
         ("prompt,n,prompt\na,1,b", ("line 1: there are two columns 'prompt'",)),
         (
