@@ -1,6 +1,7 @@
 """Heads that aiohttp refuses, and heads that are merely long."""
 
 import re
+import sys
 
 import pytest
 
@@ -30,6 +31,8 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 async def test_malformed(call: Call, case: str) -> None:
     """The message says that the head is malformed, and how, without the answer's bytes or a status nobody sent."""
+    if case == "a control character" and not sys.flags.dev_mode:
+        pytest.skip("aiohttp before 3.14 accepts it outside of development mode")
     head, reason = REFUSED[case]
     async with RawServer([head, CLOSE]) as server, client_of(server) as client:
         with pytest.raises(ImagesError) as caught:
