@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Development mode without its slow memory allocator, which looks for faults of C code.
+DEV := PYTHONDEVMODE=1 PYTHONMALLOC=pymalloc
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo test test-fast test-ray docs examples lint types bench coverage format clean
@@ -16,10 +18,10 @@ demo: $(VENV)/.installed-all ## draw a few images with the local server into dem
 	$(BIN)/openai-images demo
 
 test: $(VENV)/.installed-dev ## run the tests, in as many processes as there are processors
-	PYTHONDEVMODE=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(DEV) $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-fast: $(VENV)/.installed-dev ## run the tests but the slow ones
-	PYTHONDEVMODE=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
+	$(DEV) $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
 test-ray: .venv-ray/.installed ## run the tests of Ray Data, which is too large for the others
 	.venv-ray/bin/python -m pytest tests/ray
@@ -29,7 +31,7 @@ docs: $(VENV)/.installed-docs ## build the documentation into site/ and check it
 	@echo "site/index.html"
 
 examples: $(VENV)/.installed-dev ## run the code blocks of README.md and docs/, and the examples
-	PYTHONDEVMODE=1 $(BIN)/python -m pytest tests/test_docs.py tests/test_examples.py
+	$(DEV) $(BIN)/python -m pytest tests/test_docs.py tests/test_examples.py
 
 lint: $(VENV)/.installed-dev ## check style and format
 	$(BIN)/ruff check .
@@ -43,7 +45,7 @@ bench: $(VENV)/.installed-dev ## measure this client beside others
 	$(BIN)/python -m benchmarks
 
 coverage: $(VENV)/.installed-dev ## run the tests and show what they miss
-	PYTHONDEVMODE=1 $(BIN)/python -m coverage run -m pytest
+	$(DEV) $(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage report
 
 format: $(VENV)/.installed-dev ## rewrite the files in the project's format
