@@ -11,15 +11,12 @@ import statistics
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from attrs import Factory, asdict, define, evolve, frozen
 
 from benchmarks.contenders import CONTENDERS, FLOOR, OURS
 from benchmarks.payloads import SHAPES, Shape
-
-if TYPE_CHECKING:
-    from benchmarks.turn import Turn
 
 
 class Compare(Enum):
@@ -88,7 +85,7 @@ class Pace:
     piece: int = 0
 
 
-Probe = Callable[["Turn"], Awaitable[float]]
+Probe = Callable[[Any], Awaitable[float]]  # of a `Turn`, which has a `Case`
 
 
 @frozen(kw_only=True)
