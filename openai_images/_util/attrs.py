@@ -70,7 +70,7 @@ def keyword_hints(cls: type[_Class]) -> type[_Class]:
 
 
 class Hinted:
-    """Base class: an attribute of the official package's values that the class does not have raises a hint."""
+    """Base class: an attribute of the official package that the class does not have raises a hint."""
 
     __slots__ = ()
 

@@ -11,10 +11,11 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, Unpack
 
 from attrs import evolve
 
+from openai_images._util.attrs import Hinted
 from openai_images._util.json import is_mapping
 from openai_images.client.call_factory import CallFactory
 from openai_images.client.settings import ClientSettings, Portable, Settings
@@ -41,7 +42,7 @@ class NoSettings(TypedDict):
     """No keywords: for type checkers; at run time the function raises an error with a hint."""
 
 
-class Adjustable(Portable):
+class Adjustable(Portable, Hinted):
     """A client from which others are derived by `with_options`."""
 
     @shows(ClientOptions)
@@ -93,13 +94,6 @@ class Adjustable(Portable):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
-
-    if not TYPE_CHECKING:  # type checkers report unknown attributes themselves
-
-        def __getattr__(self, name: str) -> object:
-            from openai_images._util.keyword_hints import unknown_attribute  # noqa: PLC0415
-
-            raise AttributeError(unknown_attribute(type(self).__name__, name), name=name, obj=self)
 
 
 def _changed(settings: Settings, given: Mapping[str, Any]) -> Settings:
