@@ -13,8 +13,9 @@ BUCKET = "shared-batches"
 
 # Both moto and the server below it send a `Server` header, which aiohttp refuses in Python's development mode.
 # Moto checks whether a name exists, then creates it, each request in a thread: one at a time, or two could create it.
+# The body is read before: a client that stops in the middle of its request must not make the others wait.
 _SERVE = """
-import sys, threading
+import io, sys, threading
 from http.server import BaseHTTPRequestHandler
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import main
@@ -24,9 +25,11 @@ def send_response(self, code, message=None):
 
 answer, lock = DomainDispatcherApplication.__call__, threading.Lock()
 
-def answer_alone(*args):
+def answer_alone(self, environ, start_response):
+    if length := int(environ.get("CONTENT_LENGTH") or 0):
+        environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(length))
     with lock:
-        return answer(*args)
+        return answer(self, environ, start_response)
 
 BaseHTTPRequestHandler.send_response = send_response
 DomainDispatcherApplication.__call__ = answer_alone
