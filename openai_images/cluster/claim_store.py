@@ -3,8 +3,8 @@
 Invariants: before the first byte of a request is sent, this process has created its claim, which only one process can
 do; only the process that claimed an attempt writes its record, others add rows under other names; an image is stored
 before its row, under the item's name, and replaces none. A failed operation is retried for a minute, after one warning;
-after a minute without success, operations are tried only once until one succeeds; lasting errors, such as a full disk,
-are raised immediately.
+after a minute without success, operations are tried only once until one succeeds; lasting errors, such as a full
+disk or no response for minutes, are raised immediately.
 Must not: decide what a row contains, or whether an item is sent.
 """
 
@@ -41,7 +41,7 @@ _PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds; a minute in total."""
 
 _LASTING: Final = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ETIMEDOUT}
 )
 
 _T = TypeVar("_T")

@@ -2,15 +2,18 @@
 
 Invariants: `create` is exclusive among all processes; every stored object is complete, and on the disk itself when a
 method returns. Methods block and are called in threads. Names are relative, with `/`. A store that cannot create an
-object exclusively is rejected before use, by its scheme and by a trial; no listing is cached.
+object exclusively is rejected before use, by its scheme and by a trial; no listing is cached. A call of an object store
+that takes long is logged, and has an end.
 Must not: know what is stored; import fsspec, an extra, for a folder.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -29,8 +32,14 @@ _EXCLUSIVE: Final = frozenset({"s3", "s3a", "gs", "gcs"})
 _TRIAL: Final = "claims/trial"
 _PAUSES: Final = (0.1, 0.3, 1.0)
 """Seconds between attempts to find out whether an object was created; the store's package has its own retries."""
+_FINAL = (TimeoutError, FileNotFoundError, PermissionError)
+
+_TIMEOUT, _REPORT = 300.0, 1 / 30
+"""Seconds until a call of an object store fails, and the part of them after which it is logged. The packages' own
+timeouts do not cover all waits: aiohttp waits for `100 Continue`, which a put to S3 asks for, without end."""
 
 _T = TypeVar("_T")
+_log = logging.getLogger("openai_images")
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -45,10 +54,8 @@ class StoredObject(NamedTuple):
 class Storage(Protocol):
     """The place of claims, records and images. Each method raises OSError if the storage cannot be used."""
 
-    @property
-    def place(self) -> str:
-        """The folder or URL without credentials, for messages."""
-        ...
+    place: str
+    """The folder or URL without credentials, for messages."""
 
     def create(self, name: str, data: bytes) -> bool:
         """Store `data`, which must be unique, only if the name is free; return whether this call created it."""
@@ -153,20 +160,14 @@ class FolderStorage:
         return target, part
 
 
-def storage_error(place: str, name: str, error: Exception) -> OSError:
-    """Convert a library's exception to an OSError with the place and the name."""
-    if isinstance(error, OSError) and error.strerror:
-        return error
-    detail = str(error)[:300] or type(error).__name__
-    return OSError(errno.EIO, f"{type(error).__name__}: {detail}", f"{place}/{name}")
-
-
 class FsspecStorage:
     """The storage at a URL. Raises `ConfigurationError` if it cannot create objects exclusively, and OSError."""
 
-    def __init__(self, url: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        """`sleep` blocks a thread."""
-        self._sleep = sleep
+    def __init__(
+        self, url: str, *, sleep: Callable[[float], None] = time.sleep, timeout: float = _TIMEOUT
+    ) -> None:
+        """`sleep` blocks a thread; each call takes at most `timeout` seconds."""
+        self._sleep, self._timeout = sleep, timeout
         self.place = url.rstrip("/")
         scheme = url.partition("://")[0]
         if scheme not in _EXCLUSIVE:
@@ -181,16 +182,15 @@ class FsspecStorage:
         """Create an object by a conditional put; after an error, read it to find out who created it."""
         for seconds in (*_PAUSES, None):
             try:
-                self._fs.pipe_file(self._path(name), data, mode="create")
-            except Exception as error:
+                self._call(name, self._fs.pipe_file, data, mode="create")
+            except OSError as error:
                 # If the response to a put is lost, the store's package sends it again and finds its own object; S3
                 # rejects one of two concurrent puts (409 ConditionalRequestConflict) without telling which succeeded.
-                failure = storage_error(self.place, name, error)
-                found = self._read_or_none(name)
+                found = None if isinstance(error, TimeoutError) else self._read_or_none(name)
                 if found is not None:
                     return found == data
-                if seconds is None or isinstance(error, PermissionError | FileNotFoundError):
-                    raise failure from error
+                if seconds is None or isinstance(error, _FINAL):
+                    raise
                 self._sleep(seconds)
             else:
                 return True
@@ -198,28 +198,28 @@ class FsspecStorage:
 
     def put(self, name: str, data: bytes) -> None:
         """Put an object, which an object store does atomically."""
-        self._call(name, lambda: self._fs.pipe_file(self._path(name), data))
+        self._call(name, self._fs.pipe_file, data)
 
     def read(self, name: str) -> bytes:
         """Read the object. Raises FileNotFoundError."""
-        data: bytes = self._call(name, lambda: self._fs.cat_file(self._path(name)))
+        data: bytes = self._call(name, self._fs.cat_file)
         return data
 
     def exists(self, name: str) -> bool:
         """Return whether the object exists."""
         try:
-            self._call(name, lambda: self._fs.info(self._path(name)))
+            self._call(name, self._fs.info)
         except FileNotFoundError:
             return False
         return True
 
     def list(self, folder: str) -> Iterator[StoredObject]:
         """Yield the objects in a folder."""
-        base = self._path(folder)
-        found: dict[str, Any] = self._call(folder, lambda: self._fs.find(base, detail=True))
+        found: dict[str, Any] = self._call(folder, self._fs.find, detail=True)
+        start = len(self._path(folder)) + 1
         for path, info in found.items():
             if info.get("type") == "file":
-                yield StoredObject(f"{folder}/{path[len(base) + 1 :]}", int(info.get("size") or 0))
+                yield StoredObject(f"{folder}/{path[start:]}", int(info.get("size") or 0))
 
     def url(self, name: str) -> str:
         """Return the object's URL."""
@@ -228,13 +228,26 @@ class FsspecStorage:
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
-    def _call(self, name: str, call: Callable[[], _T]) -> _T:
+    def _call(self, name: str, method: Callable[..., _T], *args: object, **options: object) -> _T:
+        """Call a method of the file system. Raises OSError with the place and the name, or FileNotFoundError."""
+        times = self._timeout * _REPORT, self._timeout
+        text = "access to %s has taken %.0f s so far, and fails after %.0f s"
+        report = threading.Timer(times[0], _log.warning, (text, self.url(name), *times))
+        report.start()
         try:
-            return call()
+            return method(self._path(name), *args, timeout=self._timeout, **options)
         except FileNotFoundError:
             raise
+        except TimeoutError as error:
+            raise OSError(errno.ETIMEDOUT, f"no response within {times[1]:.0f} s", self.url(name)) from error
         except Exception as error:
-            raise storage_error(self.place, name, error) from error
+            if isinstance(error, OSError) and error.strerror:
+                raise
+            code = errno.EACCES if isinstance(error, PermissionError) else errno.EIO
+            text = f"{type(error).__name__}: {str(error)[:300] or type(error).__name__}"
+            raise OSError(code, text, self.url(name)) from error
+        finally:
+            report.cancel()
 
     def _read_or_none(self, name: str) -> bytes | None:
         """Return the object, or None if it does not exist. Raises the OSError of the last attempt."""
@@ -243,8 +256,8 @@ class FsspecStorage:
                 return self.read(name)
             except FileNotFoundError:
                 return None
-            except OSError:
-                if seconds is None:
+            except OSError as error:
+                if seconds is None or isinstance(error, _FINAL):
                     raise
                 self._sleep(seconds)
         raise AssertionError
@@ -283,6 +296,4 @@ def is_url(out: str) -> bool:
 def open_storage(out: str | os.PathLike[str]) -> Storage:
     """Return the storage of a folder or a URL. Raises `ConfigurationError` and OSError."""
     text = os.fspath(out)
-    if not is_url(text):
-        return FolderStorage(text.removeprefix("file://"))
-    return FsspecStorage(text)
+    return FsspecStorage(text) if is_url(text) else FolderStorage(text.removeprefix("file://"))

@@ -2,10 +2,13 @@
 
 import errno
 import os
+import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from openai_images import ConfigurationError
@@ -131,6 +134,27 @@ def test_a_server_that_ignores_the_condition(s3_url: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(store, "pipe_file", lambda path, data, **_: put(path, data))
     with pytest.raises(ConfigurationError, match="If-None-Match"):
         open_storage(s3_url)
+
+
+@pytest.fixture
+def silent_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A URL of an object store whose server accepts connections, and sends nothing."""
+    kind = fsspec.get_filesystem_class("s3")
+    kind.clear_instance_cache()  # its key does not have the environment
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+            monkeypatch.setenv(name, "any")
+        yield "s3://bucket/run"
+    kind.clear_instance_cache()
+
+
+def test_a_store_that_does_not_respond(silent_store: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A put waits for `100 Continue`: it is reported, and fails once, not four times."""
+    with pytest.raises(TimeoutError, match=r"no response within 2 s: 's3://bucket/run/claims/trial'"):
+        FsspecStorage(silent_store, timeout=2)
+    [message] = caplog.messages
+    assert message == f"access to {silent_store}/claims/trial has taken 0 s so far, and fails after 2 s"
 
 
 def test_file_urls_are_folders(tmp_path: Path) -> None:

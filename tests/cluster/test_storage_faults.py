@@ -235,6 +235,15 @@ async def test_nobody_replaces_the_rows_of_another(storage: FaultyStorage, store
     assert [row.get("cost") for row in rows][2:] == ["0.04", None]
 
 
+async def test_a_storage_that_does_not_respond_is_not_waited_for_again(
+    storage: FaultyStorage, store: ClaimStore, slept: list[float]
+) -> None:
+    """It had minutes."""
+    storage.before = Fails("images/", 99, errno.ETIMEDOUT)
+    stored = await asyncio.to_thread(store.save, "fox", [Image.from_bytes(PNG)], 1)
+    assert (isinstance(stored.error, TimeoutError), slept) == (True, [])
+
+
 class FakeStore:
     """The file system of an object store, whose `reply` to a creation is an error."""
 
@@ -243,7 +252,7 @@ class FakeStore:
         self.data: dict[str, bytes] = {}
         self.replies, self.is_stored, self.unreadable = list(replies), is_stored, unreadable
 
-    def pipe_file(self, path: str, data: bytes, mode: str = "") -> None:
+    def pipe_file(self, path: str, data: bytes, mode: str = "", **_: object) -> None:
         """Create."""
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         if path in self.data and reply is None:
@@ -253,7 +262,7 @@ class FakeStore:
         if reply is not None:
             raise reply
 
-    def cat_file(self, path: str) -> bytes:
+    def cat_file(self, path: str, **_: object) -> bytes:
         """Read, as soon as that is possible."""
         if self.unreadable:
             self.unreadable -= 1
@@ -267,7 +276,7 @@ def object_store(fake: FakeStore) -> FsspecStorage:
     """A storage in it."""
     storage = FsspecStorage.__new__(FsspecStorage)
     storage.place, storage._fs, storage._root = "s3://b/r", fake, "b/r"
-    storage._sleep = lambda _: None
+    storage._sleep, storage._timeout = lambda _: None, 60
     return storage
 
 
