@@ -17,24 +17,15 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(
-    "strike", [Strike(16, (0, 2)), Strike(8, (1,), stop=True)], ids=["killed at a third", "a zombie"]
-)
-async def test_shards_on_a_folder(tmp_path: Path, strike: Strike) -> None:
-    """Unknown is exactly what was in flight; with --retry-unknown all images are there."""
-    options = {"prompts": 48, "workers": 3}
-    story = await one(tmp_path, 1, strike, noise(60), **options)  # type: ignore[arg-type]
+async def test_shards_on_a_folder(tmp_path: Path) -> None:
+    """Two are killed at a third: unknown is exactly what was in flight; with --retry-unknown all images are there."""
+    story = await one(tmp_path, 1, Strike(16, (0, 2)), noise(60), prompts=48, workers=3)
     assert (story.wrong, story.was_running) == ([], True), story.said
 
 
-@pytest.mark.parametrize(
-    "strike", [Strike(12, (0, 2)), Strike(8, (1,), stop=True)], ids=["killed at a third", "a zombie"]
-)
 @pytest.mark.usefixtures("s3_url")
-async def test_shards_on_an_object_store(
-    tmp_path: Path, strike: Strike, s3_environment: dict[str, str]
-) -> None:
-    """The same, with claims that are conditional puts."""
-    options = {"prompts": 36, "workers": 3, "s3": s3_environment}
-    story = await one(tmp_path, 1, strike, noise(60), **options)  # type: ignore[arg-type]
+async def test_shards_on_an_object_store(tmp_path: Path, s3_environment: dict[str, str]) -> None:
+    """A zombie, and claims that are conditional puts."""
+    strike = Strike(8, (1,), stop=True)
+    story = await one(tmp_path, 1, strike, noise(60), prompts=36, workers=3, s3=s3_environment)
     assert (story.wrong, story.was_running) == ([], True), story.said
