@@ -171,6 +171,7 @@ class GenerateCommand:
 
     async def _generate(self, client: ImagesClient) -> ImageResult:
         options, seen = self._options, self._call_progress
+        self._display.wait_reason = lambda: client.wait_reason
         self._display.advance(seen.step("connecting"))
         if options.partial_images is None:
             wait, _ = self.verbs(client)

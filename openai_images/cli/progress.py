@@ -96,7 +96,9 @@ class Display:
 
 
 class ProgressDisplay(Display):
-    """Shows nothing."""
+    """Shows nothing; `wait_reason` returns why the call waits, which replaces the step."""
+
+    wait_reason: Callable[[], str | None] = staticmethod(lambda: None)
 
     def advance(self, step: ProgressStep) -> None:
         """Show a step."""
@@ -253,7 +255,7 @@ class LiveProgress(PlainProgress):
         if step.expected:
             dots = full * step.received + empty * (step.expected - step.received)
             line.append(dots + " ", style="magenta")
-        line.append(str(step))
+        line.append(self.wait_reason() or str(step))
         line.append(f"  {seconds:.1f} s", style="dim")
         line.truncate(max(1, self.console.rich.width - 1))
         self._region.show([line])

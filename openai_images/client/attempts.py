@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from openai_images._util.aio import mark_cancelled
+from openai_images._util.waits import LongWaits, Wait
 from openai_images.client.prepared_request import PreparedRequest
 from openai_images.errors import ImagesError, RateLimitError, annotate
 from openai_images.http.request_body import RequestProgress
-from openai_images.http.retry import RetryState, decide
+from openai_images.http.retry import RetryState, decide, describe_attempt
 from openai_images.http.transport import Response, Transport
 from openai_images.models.options import RetryPolicy, Timeouts, Timing
 from openai_images.models.usage import Usage
@@ -44,8 +46,14 @@ class CallContext(NamedTuple):
     timeouts: Timeouts
     timing: Timing
     max_image_bytes: int
+    waits: LongWaits
     reported: set[str]
     telemetry: Instruments | None
+
+    @property
+    def wait_reason(self) -> str | None:
+        """Why requests wait for a limit or for their next attempt, and until when; None if only for a few seconds."""
+        return self.limiter.wait_reason or self.waits.reason(self.timing.monotonic(), self.timing.wall())
 
     async def retried(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Return what `attempt` does, made again after an error as the policy allows. Raises `ImagesError`."""
@@ -60,9 +68,16 @@ class CallContext(NamedTuple):
                 _log.debug("attempt %d: %s", attempts, type(error).__name__)
                 if delay is None:
                     raise
+                wait = self.hold(attempts, error, delay.seconds)
             waited = delay.seconds if delay.everyone else 0.0
             state = state.after(delay)._replace(waited=state.waited + waited)
-            await timing.sleep(delay.seconds)
+            with wait:
+                await timing.sleep(delay.seconds)
+
+    def hold(self, attempt: int, error: ImagesError, seconds: float) -> AbstractContextManager[Wait | None]:
+        """Report the wait of `seconds` after attempt number `attempt` failed."""
+        cause = describe_attempt(attempt, error)
+        return self.waits.hold(cause, seconds, self.timing.monotonic(), self.timing.wall())
 
     def warn_once(self, warning: str | None) -> None:
         """Log a warning unless it is None or was logged before."""
@@ -88,6 +103,7 @@ class Attempts:
         self._headers: Mapping[str, str] = {}
         self._outcome_unknown = False
         self._progress: RequestProgress | None = None
+        self._wait: Wait | None = None
 
     @property
     def maybe_billed(self) -> bool:
@@ -96,7 +112,10 @@ class Attempts:
 
     @property
     def wait_reason(self) -> str | None:
-        """Why it waits for a rate limit, and until when; None if it does not, or only for a few seconds."""
+        """Why it waits for a limit or its next attempt, and until when; None if it does not, or for a few seconds."""
+        timing = self.context.timing
+        if self._wait is not None:
+            return self._wait.describe(timing.monotonic(), timing.wall())
         is_waiting = self._slot is None and self._started is not None
         return self.context.limiter.wait_reason if is_waiting else None
 
@@ -143,8 +162,18 @@ class Attempts:
         if self._observer is not None:
             self._observer.on_retry(self.count, error, delay.seconds)
         if not delay.everyone:
-            await context.timing.sleep(delay.seconds)
+            await self._sleep(error, delay.seconds)
         return True
+
+    async def _sleep(self, error: ImagesError, seconds: float) -> None:
+        with self.context.hold(self.count, error, seconds) as wait:
+            self._wait = wait
+            try:
+                if self._observer is not None:
+                    self._observer.on_wait()
+                await self.context.timing.sleep(seconds)
+            finally:
+                self._wait = None
 
     def release(self) -> None:
         """Release the limiter's slot. Idempotent."""

@@ -177,6 +177,7 @@ class CallFactory:
                 retry=context.retry,
                 timeouts=context.timeouts,
                 timing=context.timing,
+                waits=context.waits,
                 max_bytes=context.max_image_bytes,
             )
             server.remote_images = RemoteImages(downloader, self._new_memory_sink)

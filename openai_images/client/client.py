@@ -136,8 +136,8 @@ class ImagesClient(Adjustable):
 
     @property
     def wait_reason(self) -> str | None:
-        """Why the next request waits for a rate limit, and until when; None if it is sent within a few seconds."""
-        return self._calls.context.limiter.wait_reason
+        """Why requests wait for a limit, or calls for their next attempt, and until when; None if for a few seconds."""
+        return self._calls.context.wait_reason
 
     @shows(GenerateKeywords)
     async def generate(

@@ -52,7 +52,7 @@ def start_many(
         options,
         total=len(requests) if isinstance(requests, Sized) else None,
         timing=context.timing,
-        wait_reason=lambda: context.limiter.wait_reason,
+        wait_reason=lambda: context.wait_reason,
         defaults=parse_defaults(options.defaults),
         observer=run_observer(context, "generate_many"),
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypedDict
 
 from attrs import evolve
 
+from openai_images._util.waits import LongWaits
 from openai_images.client.attempts import CallContext
 from openai_images.client.call_factory import CallFactory
 from openai_images.client.endpoint_source import EndpointSource
@@ -102,6 +103,7 @@ class Portable:
             settings.timeouts,
             settings.timing,
             self._limits.max_picture_bytes,
+            waits=LongWaits(),
             reported=set(),
             telemetry=_instruments(settings.telemetry),
         )

@@ -17,6 +17,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
+from openai_images._util.waits import LongWaits
 from openai_images._version import __version__
 from openai_images.errors import ConfigurationError
 from openai_images.http.address_guard import AddressGuard, BlockedAddressError
@@ -70,6 +71,7 @@ class ImageDownloader:
         retry: RetryPolicy,
         timeouts: Timeouts,
         timing: Timing,
+        waits: LongWaits,
         max_bytes: int,
     ) -> None:
         """Limit images to `max_bytes`."""
@@ -77,7 +79,7 @@ class ImageDownloader:
         self._endpoint = endpoint
         self._retry = retry
         self._timeouts = timeouts
-        self._timing = timing
+        self._timing, self._waits = timing, waits
         self._base = f"{endpoint.base_url}/"
         self._api = _api_url(self._base)
         self._guard = AddressGuard(self._api, timing)
@@ -120,7 +122,7 @@ class ImageDownloader:
                 _log.debug("download attempt %d of %s: %s", attempts, display_url(image_url.url), error)
                 if self._direct.close_count > close_count:
                     raise FetchError("the client was closed during the download") from None
-                await self._wait(error)
+                await self._wait(error, display_url(image_url.url))
             except BaseException:
                 sink.discard()
                 raise
@@ -130,7 +132,7 @@ class ImageDownloader:
                 )
                 return image
 
-    async def _wait(self, error: FetchError) -> None:
+    async def _wait(self, error: FetchError, url: str) -> None:
         """Wait until the next attempt. Raises the error if there is none."""
         policy, timing = self._retry, self._timing
         if not isinstance(error, TransientFetchError) or error.attempts > policy.max_retries:
@@ -138,7 +140,9 @@ class ImageDownloader:
         seconds = error.seconds or backoff(error.attempts - 1, timing.random())
         if seconds > policy.max_rate_limit_wait:
             raise error
-        await timing.sleep(seconds)
+        cause = f"download attempt {error.attempts} of {url} failed ({error}): the next one waits"
+        with self._waits.hold(cause, seconds, timing.monotonic(), timing.wall()):
+            await timing.sleep(seconds)
 
     async def _attempt(self, url: ImageURL, sink: Sink, drain: Callable[[], Awaitable[None]] | None) -> None:
         """Make one attempt, redirects included, within `Timeouts.total`."""

@@ -100,6 +100,13 @@ def backoff(previous_waits: int, jitter: float) -> float:
     return min(_FIRST_DELAY * 2.0 ** min(previous_waits, 10), _LONGEST_DELAY) * (1 - jitter / 4)
 
 
+def describe_attempt(number: int, error: Exception) -> str:
+    """Describe why attempt `number` failed and another one waits, without the request id and advice."""
+    status, reason = getattr(error, "status_code", None), getattr(error, "reason", "")
+    parts = [f"status {status}" if status else type(error).__name__, *([reason] if reason else [])]
+    return f"attempt {number} failed ({': '.join(parts)}): the next one waits"
+
+
 _BYTES = r"(?s)(?: when reading)?:?\s*(?:b['\"]|bytearray\().*"  # aiohttp quotes the response
 
 

@@ -100,7 +100,7 @@ class _LoopSession(NamedTuple):
 
 
 class SessionPool:
-    """Sessions by event loop: `get` and `aclose` that of the running loop; `close_count` counts close_count."""
+    """Sessions by event loop: `get` and `aclose` that of the running loop; `close_count` counts calls of `aclose`."""
 
     def __init__(
         self,
@@ -131,13 +131,16 @@ class SessionPool:
 
     async def get(self) -> aiohttp.ClientSession:
         """Return the session of the running loop. Raises `ConfigurationError`."""
+        loop = asyncio.get_running_loop()
         if self.external is not None:
             if self.external.closed:
                 raise ConfigurationError(
                     "the session passed as session= is closed; keep it open as long as the client is used"
                 )
+            if getattr(self.external, "_loop", loop) is not loop:
+                text = "the session passed as session= was made in another event loop"
+                raise ConfigurationError(f"{text}; pass none: then the client makes one for each loop")
             return self.external
-        loop = asyncio.get_running_loop()
         owned = self._owned.get(loop)
         if owned is None or owned.session.closed:
             # Stored before anything is awaited, so that a concurrent caller finds it.

@@ -14,9 +14,9 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from datetime import datetime
 from typing import NamedTuple
 
+from openai_images._util.waits import LOG_INTERVAL, LONG_WAIT, describe_end
 from openai_images.errors import RateLimitError
 from openai_images.models.options import Limits, Timing
 from openai_images.ratelimit.pacer import Pacer, Permit
@@ -24,7 +24,6 @@ from openai_images.wire.headers import advertised_limits
 
 _log = logging.getLogger("openai_images")
 
-_LONG_WAIT, _LOG_INTERVAL, _DAY = 5.0, 60.0, 86_400.0  # seconds
 _SHORT_LIMIT = 3600.0  # seconds; a longer pause is a limit (such as a daily one) that no run waits for
 _IDLE = 300.0  # seconds without any attempt after a pause; then a stall is counted from the next rejection
 _CHECK_INTERVAL = 1.0  # seconds between searches for calls whose patience ends
@@ -219,7 +218,7 @@ class Limiter:
             reason, end = self._reason(images, now), now + self.pacer.delay(images, now)
             if reason is None or end <= self._logged_until + 1:
                 return
-            self._logged_until = end + _LOG_INTERVAL
+            self._logged_until = end + LOG_INTERVAL
         _log.log(level, "%s", reason)
 
     def queue(self) -> Queue:
@@ -234,17 +233,15 @@ class Limiter:
 
     def _reason(self, images: int, now: float) -> str | None:
         pause, delay = self.pacer.pause_left(now), self.pacer.delay(images, now)
-        if pause > _LONG_WAIT or (pause > 0 and now - self.stall.since > _LONG_WAIT):
+        if pause > LONG_WAIT or (pause > 0 and now - self.stall.since > LONG_WAIT):
             return self._describe_pause(pause)
-        if delay > _LONG_WAIT:
+        if delay > LONG_WAIT:
             return f"{self.pacer.binding_limit(now)}: the next request goes in {delay:.0f} s"
         return None
 
     def _describe_pause(self, left: float) -> str:
-        until = datetime.fromtimestamp(self.timing.wall() + left).astimezone()
-        when = until.strftime("%H:%M:%S" if left < _DAY else "%Y-%m-%d %H:%M")
         reason = f" ({self.stall.reason})" if self.stall.reason else ""
-        return f"rate limited by the server, until {when}, {left:.0f} s from now{reason}"
+        return f"rate limited by the server, {describe_end(left, self.timing.wall())}{reason}"
 
 
 class Slot:

@@ -81,6 +81,8 @@ class Relay:
         self._pictures = pictures
         self._on_disconnect = on_disconnect
         self._on_result = on_result
+        if _is_finished(stream):
+            raise RuntimeError("the stream was read before: its events cannot be relayed, only its result")
         self._events = aiter(stream)
         # Sent first: with it the server sends its headers, before the image service has responded.
         self._pieces: Iterator[bytes] = iter((HEARTBEAT,))
@@ -194,6 +196,14 @@ class Relay:
         await self._stream.aclose()
 
 
+def _is_finished(stream: ImageStream) -> bool:
+    try:
+        _ = stream.result
+    except RuntimeError:
+        return False
+    return True
+
+
 def relay(
     stream: ImageStream,
     *,
@@ -210,7 +220,7 @@ def relay(
 
     When the browser disconnects, `on_disconnect="cancel"` closes the call (the request may be billed), "finish" reads
     it to its end in the background, see `wait_for_background`. `on_result`, a function or async function, is called
-    with each result, also after a disconnect. Raises `ConfigurationError`.
+    with each result, also after a disconnect. Raises `ConfigurationError`, and RuntimeError for a stream that was read.
     """
     if not heartbeat > 0:
         raise ConfigurationError(

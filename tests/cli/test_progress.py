@@ -110,6 +110,14 @@ def test_ascii_terminals_get_no_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CODES.sub("", written(console)).startswith("| *. painting")
 
 
+def test_a_line_says_why_the_call_waits(terminal: Console) -> None:
+    """In place of a step that was interrupted."""
+    progress = LiveProgress(terminal, None, clock=lambda: 7.0)
+    progress.wait_reason = lambda: "attempt 1 failed (status 503)"
+    progress.advance(ProgressStep(stage="waiting for the first byte"))
+    assert CODES.sub("", written(terminal)).startswith("⠋ attempt 1 failed (status 503)  0.0 s")
+
+
 async def test_a_line_that_changes(terminal: Console) -> None:
     """Each step takes the place of the last; the last one stays, and the cursor is back."""
     async with LiveProgress(terminal, None, clock=lambda: 7.0) as progress:

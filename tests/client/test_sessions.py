@@ -1,6 +1,7 @@
 """Sessions, proxies and sockets: whose they are, and what is set on them."""
 
 import asyncio
+import contextlib
 import socket
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,21 @@ async def test_closed_session(call: Call, server: LocalImagesServer) -> None:
         with pytest.raises(ConfigurationError, match="session passed as session= is closed"):
             await call(client)
     assert server.posts == 0
+
+
+async def test_a_session_of_another_loop(server: LocalImagesServer) -> None:
+    """Such as one made in an earlier `asyncio.run`, whose loop is closed."""
+    made: list[aiohttp.ClientSession] = []
+
+    async def make() -> None:
+        made.append(aiohttp.ClientSession())
+
+    await asyncio.to_thread(lambda: asyncio.run(make()))
+    async with client_of(server, session=made[0]) as client:
+        with pytest.raises(ConfigurationError, match="made in another event loop"):
+            await generate(client)
+    with contextlib.suppress(RuntimeError):
+        await made[0].close()
 
 
 @pytest.mark.parametrize("session", [object(), "session", aiohttp.ClientSession, aiohttp.ClientTimeout(), 0])

@@ -70,6 +70,18 @@ async def test_events_have_the_wire_format_of_the_api(client: ImagesClient) -> N
         assert {"created_at", "size", "quality", "background", "output_format", "image_index"} <= set(event)
 
 
+@pytest.mark.parametrize("iterates", [True, False])
+async def test_a_stream_that_was_read_cannot_be_relayed(client: ImagesClient, iterates: bool) -> None:
+    """Its events are over; an empty event stream would say nothing."""
+    stream = client.stream(PROMPT)
+    if iterates:
+        async with stream:
+            _ = [event async for event in stream]
+    await stream.finish()
+    with pytest.raises(RuntimeError, match="the stream was read before"):
+        relay(stream)
+
+
 async def test_edits_have_their_own_names(client: ImagesClient) -> None:
     """The stream of an edit is `image_edit.…`."""
     events = parse(await read(relay(client.stream_edit(PROMPT, image=encoded(house()), partial_images=1))))

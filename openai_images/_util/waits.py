@@ -1,0 +1,70 @@
+"""Describes long waits: why, and until when.
+
+Invariants: times are parameters, in seconds; a wait is logged once, and not again while another as long was logged.
+Must not: wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import NamedTuple
+
+LONG_WAIT = 5.0
+"""Seconds; only longer waits are described."""
+LOG_INTERVAL = 60.0
+"""Seconds after the end of a logged wait within which others may end that are not logged."""
+
+_DAY = 86_400.0
+
+_log = logging.getLogger("openai_images")
+
+
+def describe_end(seconds: float, wall: float) -> str:
+    """Describe the end of a wait that has `seconds` left: `until 14:05:09, 12 s from now`."""
+    end = datetime.fromtimestamp(wall + seconds).astimezone()
+    when = end.strftime("%H:%M:%S" if seconds < _DAY else "%Y-%m-%d %H:%M")
+    return f"until {when}, {seconds:.0f} s from now"
+
+
+class Wait(NamedTuple):
+    """A long wait: its end by the monotonic clock, and its cause as the beginning of a sentence."""
+
+    end: float
+    cause: str
+
+    def describe(self, now: float, wall: float) -> str:
+        """Describe the cause and the end."""
+        return f"{self.cause}, {describe_end(max(0.0, self.end - now), wall)}"
+
+
+class LongWaits:
+    """The long waits of a client's calls between two attempts."""
+
+    def __init__(self) -> None:
+        self._waits = dict[object, Wait]()
+        self._logged_until = -math.inf
+
+    @contextmanager
+    def hold(self, cause: str, seconds: float, now: float, wall: float) -> Generator[Wait | None]:
+        """Log a wait that begins now, unless it is short; it lasts until the block is left."""
+        wait, key = Wait(now + seconds, cause), object()
+        if seconds <= LONG_WAIT:
+            yield None
+            return
+        self._waits[key] = wait
+        if wait.end > self._logged_until + 1:
+            self._logged_until = wait.end + LOG_INTERVAL
+            _log.warning("%s", wait.describe(now, wall))
+        try:
+            yield wait
+        finally:
+            del self._waits[key]
+
+    def reason(self, now: float, wall: float) -> str | None:
+        """Describe the wait that ends last; None without one."""
+        waits = tuple(self._waits.values())  # a copy, as another thread may add one
+        return max(waits).describe(now, wall) if waits else None
