@@ -18,6 +18,8 @@ from openai_images.cli import main
 from openai_images.cli.console import Console, ResilientStream, json_line, wait_writable
 from tests.cli.conftest import names
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., Any]
 COMMAND = [sys.executable, "-m", "openai_images"]
 ROWS = '{"key": "\\u72d0", "prompt": "a red fox"}\n{"key": "\\u0436", "prompt": "a beetle"}\n'

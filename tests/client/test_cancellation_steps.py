@@ -17,6 +17,7 @@ MOST = 600  # steps, several times those of the longest scenario
 PICTURE = noise(SIDE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])
 def test_cancelled_at_any_step(scenario: Scenario, tmp_path: Path) -> None:
     """No task, descriptor, slot, half-written file or warning is left; the next calls work, a batch is resumed."""

@@ -46,6 +46,7 @@ def flood(kind: str) -> RawServer:
     return RawServer([head, *[chunk(piece * (60_000 // len(piece)))] * 20, STALL])
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("kind", FLOODS)
 async def test_total_holds_while_decoding(call: Call, kind: str) -> None:

@@ -165,6 +165,7 @@ CALLS = pytest.mark.parametrize("call", [generate, stream])
 NAMES = sorted({name + ARGUMENTS.get(name, "") for name in FAULTS} | set(MORE))
 
 
+@pytest.mark.slow
 @CALLS
 @pytest.mark.parametrize("quarter", range(4))
 async def test_every_fault_of_the_server(server: LocalImagesServer, quarter: int, call: Any) -> None:

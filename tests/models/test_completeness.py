@@ -110,6 +110,7 @@ def test_nothing_of_the_size_of_the_image_is_held(start: bytes) -> None:
     assert probe.nbytes == len(start) + 10_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "part"),
     [

@@ -96,6 +96,7 @@ HUGE: dict[str, Callable[[], tuple[bytes, str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_key", [True, False])
 @pytest.mark.parametrize("name", HUGE)
 async def test_a_huge_body_stalls_nothing(

@@ -123,6 +123,7 @@ def test_too_many_pictures_are_abandoned() -> None:
     assert len(scanner.images) == MAX_IMAGES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [b"[],", b"{},", b'"",', b"0,", b'{"a":0},', b'"\\u0000",', b"1e5,"])
 def test_the_memory_for_an_envelope_is_bounded(part: bytes) -> None:
     """The densest JSON takes some dozens of times its size, once, and no more."""
