@@ -92,7 +92,7 @@ def encode_text(text: str) -> bytes:
 def structure_images(doc: Mapping[str, Any]) -> Iterator[Image]:
     """Yield the images of a JSON response's `data`, in order; items without one are skipped."""
     data = doc.get("data")
-    for item in data if is_list(data) else [data]:
+    for item in data if is_list(data) else (data,):
         if is_object(item) and (found := _split_image(item)) is not None:
             image, extra = found
             yield evolve(image, extra=extra) if extra else image

@@ -26,7 +26,7 @@ from openai_images.wire.error_mapping import (
     no_image,
 )
 from openai_images.wire.json_decoder import MAX_IMAGES, JSONImageDecoder, too_many_images
-from openai_images.wire.salvage import find_images, without_images
+from openai_images.wire.salvage import find_images, find_leaves, without_images
 from openai_images.wire.sse import SSEEventEnd, SSEFramer
 
 _COMPLETED = ("image_generation.completed", "image_edit.completed")
@@ -186,7 +186,7 @@ class EventStreamBody:
             return [completed]
         if is_finished or event_type in _RESPONSE_TYPES:
             images = list(islice(codec.structure_images(doc), MAX_IMAGES))
-            if not images and is_finished and (images := find_images(doc)):
+            if not images and is_finished and (images := find_images(find_leaves(doc))):
                 fields = without_images(fields)
             if images:
                 result = codec.structure_result(fields, tuple(images))

@@ -29,8 +29,9 @@ from openai_images.wire.error_mapping import (
 from openai_images.wire.json_decoder import MAX_IMAGES, JSONImageDecoder, too_many_images
 from openai_images.wire.redaction import Redaction, redact
 from openai_images.wire.salvage import (
-    MAX_VALUES,
+    Leaf,
     find_images,
+    find_leaves,
     find_urls,
     nested_answer,
     outline,
@@ -58,6 +59,7 @@ class JSONBody:
         if is_bare:
             self._scanner.feed(b'"')
         self._docs: list[Any] = []
+        self._answers: list[tuple[dict[str, Any], list[Image]] | None] = []
         self._result: ImageResult | None = None
         self._failure: ImagesError | None = None
         self._salvaged: list[Image] = []
@@ -121,7 +123,8 @@ class JSONBody:
     @property
     def errors(self) -> list[ImagesError]:
         """The errors of the items without an image, and of the document itself."""
-        nested = ((found[0], doc) if (found := nested_answer(doc)) else (doc,) for doc in self._docs)
+        answers = zip(self._docs, self._answers, strict=True)
+        nested = ((doc,) if answer is None else (answer[0], doc) for doc, answer in answers)
         responses = filter(is_object, chain.from_iterable(nested))
         items = {id(item): item for doc in responses for item in (*_items(doc), doc)}.values()
         failed = (item for item in items if _is_error(item) and codec.image_of(item) is None)
@@ -140,7 +143,9 @@ class JSONBody:
 
     def _read(self) -> tuple[dict[str, Any], list[Image]]:
         """Return the document and its images. Raises `ImagesError` if there are none."""
-        holders = [(doc, *found) for doc in self._docs if (found := nested_answer(doc)) is not None]
+        self._answers = [nested_answer(doc) for doc in self._docs]
+        pairs = zip(self._docs, self._answers, strict=True)
+        holders = [(doc, *answer) for doc, answer in pairs if answer is not None]
         images = [image for _, _, found in holders for image in found]
         if len(images) > MAX_IMAGES:
             self._salvaged = images[:MAX_IMAGES]
@@ -149,11 +154,13 @@ class JSONBody:
             doc, inner, _ = holders[0]
             is_plain = inner is doc and len(self._scanner.images) <= len(images)
             return doc if is_plain else _fields(doc, inner), images
+        leaves: list[Leaf] = []
         for doc in self._docs:
-            if images := find_images(doc):
+            leaves += (added := find_leaves(doc))
+            if images := find_images(added):
                 return _fields(doc), images
         error = self._scanner.failure or self._missing_image_error()
-        urls = find_urls(self._docs)
+        urls = find_urls(leaves)
         if error is None and urls:
             return _fields(self._docs[0]), urls
         self._salvaged = urls
@@ -217,9 +224,9 @@ def _task_error(context: ResponseContext, doc: object, *, running: bool) -> Deco
 
 
 def _items(doc: object) -> list[dict[str, Any]]:
-    """Return the objects in `data`, in its first `MAX_VALUES` items: they are searched for errors several times."""
+    """Return the objects in `data`, in its first `MAX_IMAGES` items: they are searched for errors several times."""
     data = doc.get("data") if is_object(doc) else None
-    return [item for item in (data[:MAX_VALUES] if is_list(data) else [data]) if is_object(item)]
+    return [item for item in (data[:MAX_IMAGES] if is_list(data) else [data]) if is_object(item)]
 
 
 def _is_error(item: dict[str, Any]) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice, repeat
-from typing import Any
+from typing import Any, TypeAlias
 
 from openai_images._util.json import is_list, is_object
 from openai_images.models import media
@@ -26,10 +26,12 @@ MAX_FOUND = 1000
 MAX_VALUES = 2_500
 """Maximum values to check: four megabytes hold two million; a response with an image has few others."""
 
+_CONTAINERS = (dict, list)
+
 _MAX_SVGS = 100
 """Texts that are read as SVG, which takes up to a tenth of a millisecond."""
 
-_MAX_OUTLINED = 1000
+_MAX_OUTLINED = 500
 """Values of a document that an error keeps."""
 _LONGEST_TEXT = 1000
 _LONGEST_KEY = 100  # characters of a key that are searched: a server may write megabytes
@@ -55,6 +57,10 @@ _IMAGE_FILE = (
 )  # fmt: skip
 
 
+Leaf: TypeAlias = tuple[str, object]
+"""A value that contains no others, and its key."""
+
+
 def nested_answer(doc: object) -> tuple[dict[str, Any], list[Image]] | None:
     """Return the outermost object with images in their usual place, and the images (at most `MAX_FOUND` + 1)."""
     queue: deque[object] = deque([doc])
@@ -68,11 +74,34 @@ def nested_answer(doc: object) -> tuple[dict[str, Any], list[Image]] | None:
     return None
 
 
-def find_images(doc: object) -> list[Image]:
+def find_leaves(doc: object) -> list[Leaf]:
+    """Return the values that contain no others, with the key of each, in document order."""
+    leaves: list[Leaf] = []
+    stack: list[Iterator[tuple[str, object]]] = [iter([("", doc)])]
+    for _ in range(MAX_VALUES):
+        entry = next(stack[-1], None)
+        while entry is None and len(stack) > 1:
+            stack.pop()
+            entry = next(stack[-1], None)
+        if entry is None:
+            break
+        key, value = entry
+        if _has_word(key, _ECHO_KEY):
+            continue
+        if is_object(value):
+            stack.append(iter(value.items()))
+        elif is_list(value):
+            stack.append(zip(repeat(key), value, strict=False))
+        else:
+            leaves.append((key, value))
+    return leaves
+
+
+def find_images(leaves: Iterable[Leaf]) -> list[Image]:
     """Return the images whose bytes show that they are complete (also SVG as text), in document order."""
     found: list[Image] = []
     texts = 0
-    for _, value in _values(doc):
+    for _, value in leaves:
         if isinstance(value, Image) and value.nbytes and value.flaw is None:
             found.append(value)
         elif isinstance(value, str) and texts < _MAX_SVGS and value.lstrip(_SKIPPED).startswith("<"):
@@ -84,11 +113,11 @@ def find_images(doc: object) -> list[Image]:
     return found
 
 
-def find_urls(doc: object) -> list[Image]:
+def find_urls(leaves: Iterable[Leaf]) -> list[Image]:
     """Return images of the URLs in places that could hold an image."""
     urls = (
         value
-        for key, value in _values(doc)
+        for key, value in leaves
         if isinstance(value, str) and len(value) <= _LONGEST_URL and _may_hold_image(key, value)
     )
     return [Image(url=url) for url in islice(dict.fromkeys(urls), MAX_FOUND)]
@@ -129,34 +158,13 @@ def outline(doc: object) -> object:
         return None
 
 
-def _values(doc: object) -> Iterator[tuple[str, object]]:
-    """Yield the values that contain no others, with the key of each, in document order."""
-    stack: list[Iterator[tuple[str, object]]] = [iter([("", doc)])]
-    for _ in range(MAX_VALUES):
-        entry = next(stack[-1], None)
-        while entry is None and len(stack) > 1:
-            stack.pop()
-            entry = next(stack[-1], None)
-        if entry is None:
-            break
-        key, value = entry
-        if _has_word(key, _ECHO_KEY):
-            continue
-        if is_object(value):
-            stack.append(iter(value.items()))
-        elif is_list(value):
-            stack.append(zip(repeat(key), value, strict=False))
-        else:
-            yield key, value
-
-
 def _children(value: object) -> Iterator[object]:
     if is_object(value):
         for name, item in islice(value.items(), MAX_VALUES):
-            if (is_object(item) or is_list(item)) and not _has_word(name, _ECHO_KEY):
+            if isinstance(item, _CONTAINERS) and not _has_word(name, _ECHO_KEY):
                 yield item
     elif is_list(value):
-        yield from (item for item in islice(value, MAX_VALUES) if is_object(item) or is_list(item))
+        yield from (item for item in islice(value, MAX_VALUES) if isinstance(item, _CONTAINERS))
 
 
 def _may_hold_image(key: str, text: str) -> bool:

@@ -325,6 +325,16 @@ def test_many_documents_take_bounded_work() -> None:
     assert calls(lambda: reading(JSON)(many)) <= 2 * calls(lambda: reading(JSON)(few))
 
 
+def images_of(doc: object) -> list[Image]:
+    """The images that are found."""
+    return salvage.find_images(salvage.find_leaves(doc))
+
+
+def urls_of(doc: object) -> list[Image]:
+    """The URLs."""
+    return salvage.find_urls(salvage.find_leaves(doc))
+
+
 @pytest.mark.parametrize(
     "rows",
     [
@@ -335,7 +345,7 @@ def test_many_documents_take_bounded_work() -> None:
 def test_only_so_many_values_are_looked_at(rows: Callable[[int], object]) -> None:
     """Four megabytes of nothing hold two million."""
     few, more = ({"rows": rows(number)} for number in (salvage.MAX_VALUES, 120_000))
-    for look in (salvage.nested_answer, salvage.find_images, salvage.find_urls):
+    for look in (salvage.nested_answer, images_of, urls_of):
         assert calls(lambda: look(more)) <= 1.2 * calls(lambda: look(few))  # noqa: B023  called at once
 
 
@@ -350,9 +360,8 @@ def test_long_keys_cost_no_time() -> None:
     """A key is judged by its beginning, however much a server writes into it."""
     key = "a" * 1_000_000
     doc = {key: {key: [{"x": "y"}]}}
-    looked = [list(salvage.find_images(doc)), list(salvage.find_urls(doc))]
-    assert looked == [[], []]
-    assert list(salvage.find_urls({key + "error": {"url": "https://host/a.png"}}))
+    assert (images_of(doc), urls_of(doc)) == ([], [])
+    assert urls_of({key + "error": {"url": "https://host/a.png"}})
 
 
 def test_only_so_many_texts_are_read_as_svg(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,7 +369,7 @@ def test_only_so_many_texts_are_read_as_svg(monkeypatch: pytest.MonkeyPatch) -> 
     read: list[object] = []
     monkeypatch.setattr(salvage, "_svg", read.append)
     image = Image.from_bytes(gif("A"))
-    assert salvage.find_images([*["<svg>"] * 2000, image]) == [image]
+    assert images_of([*["<svg>"] * 2000, image]) == [image]
     assert len(read) == 100
 
 
@@ -371,7 +380,7 @@ def test_keys_of_any_length_cost_little_more_than_short_ones() -> None:
         doc = {f"{number:0{length}}": "https://host/" for number in range(3000)}
         begun = time.process_time()
         assert salvage.nested_answer(doc) is None
-        assert salvage.find_images(doc) == salvage.find_urls(doc) == []
+        assert images_of(doc) == urls_of(doc) == []
         return time.process_time() - begun
 
     assert min(seconds(200) for _ in range(5)) < 4 * min(seconds(8) for _ in range(5))
