@@ -87,7 +87,7 @@ class BatchRunner:
             progress=progress,
             cost=partial(run_cost, options.prices),
             timing=caller.timing,
-            wait_reason=caller.wait_reason,
+            wait_reason=self._run.wait_reason,
             show_prompts=caller.show_prompts and options.record_prompts,
             max_identical_failures=options.max_identical_failures,
             observer=caller.run_observer(),

@@ -18,7 +18,7 @@ from openai_images._util.waits import LongWaits, Wait
 from openai_images.client.prepared_request import PreparedRequest
 from openai_images.errors import ImagesError, RateLimitError, annotate
 from openai_images.http.request_body import RequestProgress
-from openai_images.http.retry import RetryState, decide, describe_attempt
+from openai_images.http.retry import RetryState, decide, describe_failure
 from openai_images.http.transport import Response, Transport
 from openai_images.models.options import RetryPolicy, Timeouts, Timing
 from openai_images.models.usage import Usage
@@ -76,7 +76,7 @@ class CallContext(NamedTuple):
 
     def hold(self, attempt: int, error: ImagesError, seconds: float) -> AbstractContextManager[Wait | None]:
         """Report the wait of `seconds` after attempt number `attempt` failed."""
-        cause = describe_attempt(attempt, error)
+        cause = f"attempt {attempt} failed ({describe_failure(error)}): the next one waits"
         return self.waits.hold(cause, seconds, self.timing.monotonic(), self.timing.wall())
 
     def warn_once(self, warning: str | None) -> None:

@@ -100,11 +100,10 @@ def backoff(previous_waits: int, jitter: float) -> float:
     return min(_FIRST_DELAY * 2.0 ** min(previous_waits, 10), _LONGEST_DELAY) * (1 - jitter / 4)
 
 
-def describe_attempt(number: int, error: Exception) -> str:
-    """Describe why attempt `number` failed and another one waits, without the request id and advice."""
+def describe_failure(error: Exception) -> str:
+    """Describe why a request was not executed, by the status and the server's words, or by the class alone."""
     status, reason = getattr(error, "status_code", None), getattr(error, "reason", "")
-    parts = [f"status {status}" if status else type(error).__name__, *([reason] if reason else [])]
-    return f"attempt {number} failed ({': '.join(parts)}): the next one waits"
+    return ": ".join([f"status {status}" if status else type(error).__name__, *([reason] if reason else [])])
 
 
 _BYTES = r"(?s)(?: when reading)?:?\s*(?:b['\"]|bytearray\().*"  # aiohttp quotes the response

@@ -12,6 +12,8 @@ from openai_images import (
     BatchOptions,
     Failed,
     ImagesClient,
+    InternalServerError,
+    Progress,
     RetryPolicy,
     Timing,
 )
@@ -195,6 +197,29 @@ async def passed(gate: CircuitBreaker) -> bool:
     return await gate.acquire(lambda: None)
 
 
+async def test_the_reason_of_an_outage(
+    server: LocalImagesServer, out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has the server's words and the end, in the log and in the progress; then it is over."""
+    server.script(*["overloaded_503_retry_after:1"] * 8)
+    time, seen = FakeTime(), list[Progress]()
+    options = BatchOptions(concurrency=2, max_outage=300)
+    async with (
+        ImagesClient(base_url=server.base_url, api_key=server.api_key, timing=time.timing) as client,
+        Batch(client, many(2), out, options=options, progress=seen.append) as batch,
+    ):
+        async for _ in batch:
+            pass
+    words = "status 503: The server is currently overloaded. Please try again later."
+    [message] = [message for message in caplog.messages if words in message]
+    assert message.startswith(
+        f"no request is executed ({words}); nothing is lost, and one is sent again, until "
+    )
+    assert message.endswith(", 300 s from now")
+    assert any(words in str(progress.wait_reason) for progress in seen)
+    assert (seen[-1].done, seen[-1].wait_reason) == (2, None)
+
+
 async def test_a_knocker_who_leaves() -> None:
     """When the one who knocks is cancelled another one does."""
     asleep = asyncio.Event()
@@ -205,7 +230,7 @@ async def test_a_knocker_who_leaves() -> None:
             await asyncio.Event().wait()
 
     gate = CircuitBreaker(600, Timing(monotonic=lambda: 0.0, sleep=sleep))
-    gate.record_failure(is_probe=False, has_response=True)
+    gate.record_failure(InternalServerError("busy", status_code=503), is_probe=False)
     first = asyncio.ensure_future(passed(gate))
     await asleep.wait()
     second = asyncio.ensure_future(passed(gate))
@@ -219,7 +244,7 @@ async def test_the_gate() -> None:
     time = FakeTime()
     gate = CircuitBreaker(600, Timing(monotonic=lambda: 0.0, sleep=time.sleep))
     assert not await passed(gate)
-    assert gate.record_failure(is_probe=False, has_response=False)
+    assert gate.record_failure(APIConnectionError("gone"), is_probe=False)
     assert await passed(gate)
     waiting = asyncio.ensure_future(passed(gate))
     for _ in range(5):
@@ -227,7 +252,7 @@ async def test_the_gate() -> None:
     assert not waiting.done()  # somebody else knocks
     gate.release_probe()
     assert await waiting
-    assert gate.record_failure(is_probe=True, has_response=False)
+    assert gate.record_failure(APIConnectionError("gone"), is_probe=True)
     assert await passed(gate)
     gate.record_success()
     assert not await passed(gate)

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from openai_images._util.waits import describe_end
 from openai_images.catalog.prices import Prices
 from openai_images.client.call_factory import run_observer
 from openai_images.client.client import ImagesClient
 from openai_images.client.prepared_request import split_counts
-from openai_images.errors import RequestInvalidError
+from openai_images.errors import APIStatusError, ImagesError, RequestInvalidError
+from openai_images.http.retry import describe_failure
 from openai_images.models.cost import cost_of
 from openai_images.models.options import Timing
 from openai_images.models.outcomes import CallObserver, RunObserver
@@ -140,6 +142,7 @@ class CircuitBreaker:
         self._timing = timing
         self._has_responded = False
         self._open_since: float | None = None
+        self._cause = ""
         self._pause = _FIRST_PAUSE
         self._is_probing = False
         self._change = asyncio.Event()
@@ -170,21 +173,33 @@ class CircuitBreaker:
         self._pause = _FIRST_PAUSE
         self.release_probe()
 
-    def record_failure(self, *, is_probe: bool, has_response: bool) -> bool:
+    def record_failure(self, error: ImagesError, *, is_probe: bool) -> bool:
         """Open the circuit: the request was not executed. Return whether to continue waiting."""
         now = self._timing.monotonic()
-        self._has_responded = self._has_responded or has_response
-        max_outage = self._max_outage if self._has_responded else min(self._max_outage, _MAX_FIRST_OUTAGE)
+        self._has_responded = self._has_responded or isinstance(error, APIStatusError)
+        self._cause = (
+            f"no request is executed ({describe_failure(error)}); nothing is lost, and one is sent again"
+        )
         if self._open_since is None:
             self._open_since = now
-            _log.warning(
-                "the server is unreachable; nothing is lost; retrying for %.0f s",
-                max_outage,
-            )
+            _log.warning("%s", self.wait_reason)
         if is_probe:
             self._pause = min(self._pause * 2, _MAX_PAUSE)
             self.release_probe()
-        return now - self._open_since < max_outage
+        return now < self._open_since + self._longest
+
+    @property
+    def wait_reason(self) -> str | None:
+        """Why nothing but probes is sent, and until when; None while the circuit is closed."""
+        if self._open_since is None:
+            return None
+        left = self._open_since + self._longest - self._timing.monotonic()
+        return f"{self._cause}, {describe_end(max(0.0, left), self._timing.wall())}"
+
+    @property
+    def _longest(self) -> float:
+        """The longest outage, in seconds."""
+        return self._max_outage if self._has_responded else min(self._max_outage, _MAX_FIRST_OUTAGE)
 
     def release_probe(self) -> None:
         """Allow the next item to probe, or all items to pass."""

@@ -30,7 +30,6 @@ from openai_images.batch.run.run_state import RunState, WorkItem
 from openai_images.catalog.prices import Prices
 from openai_images.errors import (
     APIConnectionError,
-    APIStatusError,
     AuthenticationError,
     ConfigurationError,
     DownloadError,
@@ -135,8 +134,7 @@ class ItemRunner(CallObserver):
                     is_local = isinstance(error, RequestInvalidError | ConfigurationError)
                     self._release_breaker(is_probe, has_response=not is_local)
                     raise
-                has_response = isinstance(error, APIStatusError)
-                if not breaker.record_failure(is_probe=is_probe, has_response=has_response):
+                if not breaker.record_failure(error, is_probe=is_probe):
                     self._run.halt(error)
                     self._observer.on_wait()  # as above
                     raise

@@ -148,6 +148,10 @@ class RunState:
         self.has_reported_missing = False
         self.store = opened.new_store(disk)
 
+    def wait_reason(self) -> str | None:
+        """Return why requests wait, if they do."""
+        return self.caller.wait_reason() or self.breaker.wait_reason
+
     def cost(self, item: ResolvedItem) -> RequestCost:
         """Return the possible cost of an item."""
         is_certain = self.options.max_image_cost is not None
