@@ -3,7 +3,7 @@
 Invariants: pure; the first matching row of `_TABLE` decides. Codes decide before words, except words about money, which
 no server sends by mistake. The prompt was removed from the words before. A pattern finds one fact in texts of several
 languages, in lower case with `_` and `-` as spaces; its gaps are bounded.
-Must not: decide by `type` alone: one type of the API covers sizes and models alike.
+Must not: decide by `type` alone, which covers sizes and models alike.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum
-from functools import partial
+from functools import cache, partial
 
 from openai_images.wire.error_body import ErrorDetails
 
@@ -86,7 +86,8 @@ _MARKS = r"[_\-\u2010-\u2015]"
 
 
 def _any(*patterns: str) -> Callable[[str], re.Match[str] | None]:
-    return partial(re.search, "|".join(patterns))  # compiled at its first use: all of them take 7 ms
+    compile_once = cache(partial(re.compile, "|".join(patterns)))  # all take 7 ms; `re` keeps only 512
+    return lambda text: compile_once().search(text)
 
 
 # Same words, but not about money: "white balance", "pixel budget", "token budget".
@@ -98,8 +99,7 @@ _MONEY = _any(
     rf"|depleted|exhausted|out of|exceeded){_GAP}{{0,4}}? {_THING}\b",
     rf"(?:n't|\bnot) have{_GAP}{{0,3}}? {_THING}\b|\bno (?:more |remaining |available |prepaid |free )*{_THING}\b",
     rf"(?<!white )(?<!color )(?<!colour )\b{_THING}(?: [\w']+){{0,6}}? (?:insufficient|exhausted"
-    rf"|depleted|used up|too low|negative|expired|ran out|run out"
-    r"|not enough|not sufficient|overdrawn)\b",
+    r"|depleted|used up|too low|negative|expired|ran out|run out|not enough|not sufficient|overdrawn)\b",
     rf"\b(?:used|consumed|spent) (?:up|all){_GAP}{{0,4}}? {_THING}\b",
     r"\b(?:spend|spending|billing|budget|credit)(?: hard| soft)? (?:limit|cap)\b",
     r"\bbudget(?: [\w']+){0,3}? exceeded\b",
