@@ -40,6 +40,9 @@ _LARGE_BYTES: Final = 4_000_000
 
 _FRAMING: Final = {"content-length", "transfer-encoding", "connection"}
 _DRIP: Final = 0.05
+_TURN: Final = 100
+"""Chunks that the server sends in one turn of the loop, which is the client's, too."""
+
 _APART: Final = 0.005
 """Seconds between the starts of those that stop: their deadlines shall not come in one turn of the loop."""
 
@@ -173,9 +176,11 @@ async def _send(plan: _Planned, reader: asyncio.StreamReader, writer: asyncio.St
     if plan.stop:
         await _stop(plan, chunks, reader, writer)
         raise ConnectionResetError
-    for chunk in [plan.head(), *chunks, b"0\r\n\r\n"]:
+    for number, chunk in enumerate([plan.head(), *chunks, b"0\r\n\r\n"]):
         writer.write(chunk)
         await writer.drain()
+        if number % _TURN == 0:
+            await asyncio.sleep(0)
 
 
 async def _stop(

@@ -1,6 +1,6 @@
 """Describes long waits: why, and until when.
 
-Invariants: times are parameters, in seconds; a wait is logged once, and not again while another as long was logged.
+Invariants: times are parameters, in seconds; of waits with the same cause only one is logged, unless it ended early.
 Must not: wait.
 """
 
@@ -18,7 +18,7 @@ LONG_WAIT = 5.0
 LOG_INTERVAL = 60.0
 """Seconds after the end of a logged wait within which others may end that are not logged."""
 
-_DAY = 86_400.0
+_DAY, _MAX_CAUSES = 86_400.0, 100
 
 _log = logging.getLogger("openai_images")
 
@@ -46,7 +46,7 @@ class LongWaits:
 
     def __init__(self) -> None:
         self._waits = dict[object, Wait]()
-        self._logged_until = -math.inf
+        self._logged = dict[str, float]()  # by cause, the time until which others are not logged
 
     @contextmanager
     def hold(self, cause: str, seconds: float, now: float, wall: float) -> Generator[Wait | None]:
@@ -56,11 +56,18 @@ class LongWaits:
             yield None
             return
         self._waits[key] = wait
-        if wait.end > self._logged_until + 1:
-            self._logged_until = wait.end + LOG_INTERVAL
+        is_logged = wait.end > self._logged.get(cause, -math.inf) + 1
+        if is_logged:
+            if len(self._logged) >= _MAX_CAUSES:
+                self._logged.clear()
+            self._logged[cause] = wait.end + LOG_INTERVAL
             _log.warning("%s", wait.describe(now, wall))
         try:
             yield wait
+        except BaseException:
+            if is_logged:
+                self._logged.pop(cause, None)
+            raise
         finally:
             del self._waits[key]
 

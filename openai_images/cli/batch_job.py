@@ -65,8 +65,8 @@ class BatchJob:
             return None
         first = next(item.request for item in self.items if item.key == plan.to_send[0])
         amounts = cost_range(first, self.effective_prices, self.max_image_cost)
-        is_certain = amounts is not None and (amounts[0] == amounts[1] or self.max_image_cost is not None)
-        return BudgetLeft(self.budget, plan.spent, amounts[1] if amounts and is_certain else None)
+        least = None if amounts is None else amounts[0 if self.max_image_cost is None else 1]
+        return BudgetLeft(self.budget, plan.spent, least)
 
     def shard_lines(self, plan: BatchPlan) -> Iterator[str]:
         """Yield a line with this process's part of the batch, of the rate limit and of the budget."""

@@ -103,7 +103,7 @@ class CostEstimate:
 
 @frozen
 class BudgetLeft:
-    """A `budget` in US dollars, the amount `spent`, and the cost of the first request, if that is certain."""
+    """A `budget` in US dollars, the amount `spent`, and the least cost of the first request, if that is known."""
 
     budget: Decimal
     spent: Decimal | None

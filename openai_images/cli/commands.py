@@ -226,7 +226,7 @@ def edit(streams: Streams, /, **values: Any) -> int:
 )
 @option("--concurrency", type=POSITIVE, metavar="N", help="Maximum requests in flight.  [default: 100]")
 @option("--images-per-minute", type=POSITIVE, metavar="N", help="Your account's limit.")
-@option("--budget", metavar="USD", help="Start no request that may exceed this amount.")
+@option("--budget", metavar="USD", help="Start nothing that exceeds this amount by its estimate.")
 @option(
     "--max-image-cost", metavar="USD", help="The maximum cost of one image, if you know it, for --budget."
 )

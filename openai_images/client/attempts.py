@@ -53,7 +53,8 @@ class CallContext(NamedTuple):
     @property
     def wait_reason(self) -> str | None:
         """Why requests wait for a limit or for their next attempt, and until when; None if only for a few seconds."""
-        return self.limiter.wait_reason or self.waits.reason(self.timing.monotonic(), self.timing.wall())
+        limit = self.limiter.wait_reason if self.limiter.has_waiters else None
+        return limit or self.waits.reason(self.timing.monotonic(), self.timing.wall())
 
     async def retried(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Return what `attempt` does, made again after an error as the policy allows. Raises `ImagesError`."""
@@ -104,6 +105,7 @@ class Attempts:
         self._outcome_unknown = False
         self._progress: RequestProgress | None = None
         self._wait: Wait | None = None
+        self._is_acquiring = False
 
     @property
     def maybe_billed(self) -> bool:
@@ -116,8 +118,7 @@ class Attempts:
         timing = self.context.timing
         if self._wait is not None:
             return self._wait.describe(timing.monotonic(), timing.wall())
-        is_waiting = self._slot is None and self._started is not None
-        return self.context.limiter.wait_reason if is_waiting else None
+        return self.context.limiter.wait_reason if self._is_acquiring else None
 
     async def open(self) -> tuple[Response, ResponseContext]:
         """Send until there is a successful response, as often as the policy allows. Raises `ImagesError`."""
@@ -201,7 +202,11 @@ class Attempts:
             self._observer.on_wait()
         self._slot = None
         patience = Patience(context.retry.max_rate_limit_wait - state.waited, context.retry.max_stall)
-        self._slot = await context.limiter.acquire(self._prepared.image_count, patience)
+        self._is_acquiring = True
+        try:
+            self._slot = await context.limiter.acquire(self._prepared.image_count, patience)
+        finally:
+            self._is_acquiring = False
         if self._slot.waited:
             self._retry_state = state._replace(waited=state.waited + self._slot.waited)
         request = await self._prepared.build()

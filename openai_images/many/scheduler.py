@@ -188,7 +188,7 @@ class Scheduler:
             eta=meter.eta(left, now),
             spent=meter.spent,
             unpriced=meter.unpriced,
-            wait_reason=wait_reason if waiting else None,
+            wait_reason=wait_reason,
         )
 
     def _end(self, ticket: int) -> None:

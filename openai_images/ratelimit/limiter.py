@@ -111,9 +111,7 @@ class Stall:
     """The time since the first rejection after the last success; `since` is `math.inf` after a success."""
 
     def __init__(self) -> None:
-        self.since = math.inf
-        self.reason = ""
-        self.announced = 0.0
+        self.since, self.reason, self.announced = math.inf, "", 0.0
 
     def record_rejection(self, error: RateLimitError, now: float, resume_at: float) -> None:
         """Record a rejection; the previous pause ended at `resume_at`."""
@@ -147,6 +145,11 @@ class Limiter:
         """Why the next request waits and until when; None if it is sent within a few seconds."""
         with self.lock:
             return self._reason(1, self.timing.monotonic())
+
+    @property
+    def has_waiters(self) -> bool:
+        """Whether calls wait for a slot or a limit, in any event loop."""
+        return any(queue.waiters for queue in tuple(self._queues.values()))
 
     async def acquire(self, images: int = 1, patience: Patience = Patience()) -> Slot:  # noqa: B008  immutable
         """Wait until a request for `images` may be sent; the caller must `release` the slot.

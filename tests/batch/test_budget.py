@@ -69,6 +69,14 @@ def test_a_cost_above_its_estimate_is_recorded() -> None:
     assert (budget.worst(cost(D(2))), budget.reserve(cost(D("2.4")))) == (6, None)
 
 
+def test_the_first_of_a_kind_must_fit_with_its_least_cost() -> None:
+    """What it will cost is not known; what it costs at least is."""
+    first = RequestCost(WORST, 100, "k", "a model, size auto", least=D("0.60"))
+    assert Budget(D("0.59")).reserve(first) is None
+    assert Budget(D(1), spent=D("0.41")).reserve(first) is None
+    assert Budget(D("0.60")).reserve(first)
+
+
 def test_a_budget_that_was_spent_before() -> None:
     """A batch that goes on with a smaller budget starts nothing, whether its costs are certain or not."""
     for spent in (D(1), D(3)):

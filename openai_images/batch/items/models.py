@@ -58,18 +58,19 @@ class BatchOptions:
     """The options of a batch: concurrency, budget, and which items are sent again.
 
     `concurrency`: the most concurrent requests; None means the client's `Limits`. `budget`: US dollars for all runs of
-    the folder together, by `prices`; it is exceeded by one request in flight at most, and never if all requests set
-    size and quality. `max_image_cost`: the most US dollars that one image can cost, if you know that it is less than
-    the estimate, or if there is no estimate. `retry_failed` sends failed items again; `retry_unknown` those that may
-    have been billed, or whose image cannot be downloaded; `retry_missing` those that were done and whose images are
-    missing, and requests the missing images of items that failed with only some of them. `dedupe` sends identical
-    requests once. The batch ends after `max_identical_failures` identical failures without a success between them; only
-    failures that may have cost money or reject the account count (None: it continues). While the server is unreachable,
-    the batch waits for up to `max_outage` seconds. `thumbnail` makes small WebP copies of images for `index.html`,
-    which starts with the text `note`. Without `record_prompts`, no file of the folder and no outcome contains a prompt
-    or `extra_body`. `economy` sends requests through the provider's Batch API, which executes them within a day at half
-    of `prices`; `concurrency`, `max_identical_failures` and the client's rate limits do not apply to it. `cancel` sends
-    nothing: it cancels batches at the provider and collects their finished requests. Raises `ConfigurationError`.
+    the folder together, by `prices`; it is exceeded by one item in flight at most, and never if all requests set size
+    and quality and have no images to edit. `max_image_cost`: the most US dollars that one image can cost, if you know
+    that it is less than the estimate, or if there is no estimate. `retry_failed` sends failed items again;
+    `retry_unknown` those that may have been billed, or whose image cannot be downloaded; `retry_missing` those that
+    were done and whose images are missing, and requests the missing images of items that failed with only some of them.
+    `dedupe` sends identical requests once. The batch ends after `max_identical_failures` identical failures without a
+    success between them; only failures that may have cost money or reject the account count (None: it continues). While
+    the server is unreachable, the batch waits for up to `max_outage` seconds. `thumbnail` makes small WebP copies of
+    images for `index.html`, which starts with the text `note`. Without `record_prompts`, no file of the folder and no
+    outcome contains a prompt or `extra_body`. `economy` sends requests through the provider's Batch API, which executes
+    them within a day at half of `prices`; `concurrency`, `max_identical_failures` and the client's rate limits do not
+    apply to it. `cancel` sends nothing: it cancels batches at the provider and collects their finished requests. Raises
+    `ConfigurationError`.
     """
 
     concurrency: int | None = field(default=None, validator=_count)

@@ -3,9 +3,9 @@
 Invariants: `Budget` is pure. At a start, the costs so far and the worst costs (estimates) of all requests in flight
 except one fit into the limit: it is exceeded by one request at most, and never if all set size and quality. Expected
 costs fit, too: for an estimate that is unknown, or assumes the most expensive size, `MARGIN` times the most expensive
-image of this kind. A request that may have been billed counts with its worst cost; if that is unknown, nothing more is
-sent. At the gate a request waits as long as one in flight may cost less than its reservation; the reason is logged
-once.
+image of this kind, and before the first one the least estimate. A request that may have been billed counts with its
+worst cost; if that is unknown, nothing more is sent. At the gate a request waits as long as one in flight may cost less
+than its reservation; the reason is logged once.
 Must not: count an unknown cost as zero.
 """
 
@@ -35,7 +35,7 @@ _NO_COST: Final = ("prompt", "n", "user", "safety_identifier", "extra_body", "im
 
 @frozen
 class RequestCost:
-    """The possible cost of a request: `worst` in US dollars (None: unknown), for `count` images of one `kind`.
+    """The possible cost of a request: `least` to `worst` US dollars (None: unknown), for `count` images of a `kind`.
 
     `assumed` says in messages what the worst cost assumes; "" if it is certain.
     """
@@ -44,10 +44,17 @@ class RequestCost:
     count: int = 1
     kind: str = field(default="", repr=False)
     assumed: str = ""
+    least: Decimal = _ZERO
 
     @classmethod
     def of(
-        cls, request: GenerateRequest, worst: Decimal | None, count: int, *, is_certain: bool = False
+        cls,
+        request: GenerateRequest,
+        worst: Decimal | None,
+        count: int,
+        *,
+        least: Decimal = _ZERO,
+        is_certain: bool = False,
     ) -> RequestCost:
         """Return the possible cost of this request; `is_certain` if the user has set the most that it may cost."""
         values = {**set_parameters(request), **(request.extra_body or {})}
@@ -58,7 +65,7 @@ class RequestCost:
             assumed.insert(0, "images to edit")
         is_certain = is_certain or not (assumed or worst is None)
         text = "" if is_certain else f"{values.get('model')} with {', '.join(assumed) or 'an unknown price'}"
-        return cls(worst, count, json.dumps(kind, sort_keys=True, default=str), text)
+        return cls(worst, count, json.dumps(kind, sort_keys=True, default=str), text, least)
 
 
 @define(eq=False)
@@ -180,8 +187,11 @@ class Budget:
         reserved, expected = self.reserved, self.expected(cost)
         if reserved is None:
             return False
-        if cost.assumed and self.dearest(cost) is None:  # nothing is known yet: this request is the first
-            return self.spent + reserved < self.limit
+        if (
+            cost.assumed and self.dearest(cost) is None
+        ):  # only the least is known yet: this request is the first
+            left = self.limit - self.spent - reserved
+            return left > 0 and cost.least <= left
         return expected is not None and self.spent + reserved + expected <= self.limit
 
     def assumption(self, cost: RequestCost) -> str:

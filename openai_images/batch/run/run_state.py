@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +35,7 @@ from openai_images.errors import (
     ImagesError,
     QuotaExhaustedError,
 )
+from openai_images.models.cost import estimate_cost_range
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult
 
@@ -154,8 +156,15 @@ class RunState:
 
     def cost(self, item: ResolvedItem) -> RequestCost:
         """Return the possible cost of an item."""
-        is_certain = self.options.max_image_cost is not None
-        return RequestCost.of(item.request, item.estimate, item.image_count, is_certain=is_certain)
+        options = self.options
+        amounts = None if options.budget is None else estimate_cost_range(item.request, options.prices)
+        return RequestCost.of(
+            item.request,
+            item.estimate,
+            item.image_count,
+            least=Decimal(0) if amounts is None else amounts[0],
+            is_certain=options.max_image_cost is not None,
+        )
 
     def _new_budget(self) -> Budget:
         """Return the budget, with the costs of earlier runs, in total and per kind of image."""
