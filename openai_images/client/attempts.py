@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from openai_images._util.aio import mark_cancelled
 from openai_images._util.waits import LongWaits, Wait
 from openai_images.client.prepared_request import PreparedRequest
-from openai_images.errors import ImagesError, RateLimitError, annotate
+from openai_images.errors import APITimeoutError, ImagesError, RateLimitError, annotate
 from openai_images.http.request_body import RequestProgress
 from openai_images.http.retry import RetryState, decide, describe_failure
 from openai_images.http.transport import Response, Transport
+from openai_images.models.image import Image
 from openai_images.models.options import RetryPolicy, Timeouts, Timing
 from openai_images.models.usage import Usage
 from openai_images.ratelimit.limiter import Limiter, Patience, Slot
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
+from openai_images.wire.requests import HTTPRequest
 
 if TYPE_CHECKING:
     from openai_images.models.outcomes import CallObserver
@@ -35,6 +37,7 @@ _T = TypeVar("_T")
 
 _SUCCESS = range(200, 300)
 _RATE_LIMITED = 429
+_LONGEST_BUILD = 600.0  # seconds, without `Timeouts.total`
 
 
 class CallContext(NamedTuple):
@@ -142,6 +145,7 @@ class Attempts:
         """Sleep until the next attempt; False if there is none."""
         context, state = self.context, self._retry_state
         self._progress = None
+        self._outcome_unknown = self._outcome_unknown or error.maybe_billed
         delay = decide(error, context.retry, state, context.timing.random())
         if self._slot and isinstance(error, RateLimitError) and error.safe_to_resend:
             # Recorded before the first await, so that the next call that gets the slot obeys it. A call that does not
@@ -158,7 +162,6 @@ class Attempts:
                 longest = context.retry.max_rate_limit_wait
                 error.args = (f"{error}; RetryPolicy(max_rate_limit_wait={longest:g}) allows no longer wait",)
             return False
-        self._outcome_unknown = self._outcome_unknown or error.maybe_billed
         self._retry_state = state.after(delay)
         if self._observer is not None:
             self._observer.on_retry(self.count, error, delay.seconds)
@@ -209,7 +212,7 @@ class Attempts:
             self._is_acquiring = False
         if self._slot.waited:
             self._retry_state = state._replace(waited=state.waited + self._slot.waited)
-        request = await self._prepared.build()
+        request = await self._build()
         if self._observer is not None:
             await self._observer.before_send(self.count + 1)
         self.count += 1
@@ -236,12 +239,29 @@ class Attempts:
             response.close()
         raise error_from_body(response_context, body)
 
+    async def _build(self) -> HTTPRequest:
+        """Build the request, for which a function of the user is called. Raises `APITimeoutError` and others."""
+        seconds = self.context.timeouts.total or _LONGEST_BUILD
+        deadline = asyncio.timeout(seconds)
+        try:
+            async with deadline:
+                return await self._prepared.build()
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+        text = f"the function for the key or token did not return within {seconds:g} s; nothing was sent"
+        error = APITimeoutError(text, timer="total", seconds=seconds)
+        error.safe_to_resend = True
+        raise error
+
     def _watch(self, progress: RequestProgress) -> None:
         self._progress = progress
 
 
-def annotate_cancellation(error: BaseException | None, all_attempts: Sequence[Attempts]) -> None:
-    """Set `maybe_billed`, `attempts`, `elapsed` and `request_id` of a CancelledError that ends a call.
+def annotate_cancellation(
+    error: BaseException | None, all_attempts: Sequence[Attempts], images: Sequence[Image]
+) -> None:
+    """Set `maybe_billed`, `attempts`, `elapsed`, `request_id` and `images` of a CancelledError that ends a call.
 
     The object stays the same: only then does `asyncio.timeout` convert it to a TimeoutError, whose `__cause__` it is.
     """
@@ -255,6 +275,5 @@ def annotate_cancellation(error: BaseException | None, all_attempts: Sequence[At
         "billed; timeout=… ends a call with an APITimeoutError instead"
     )
     maybe_billed = any(attempts.maybe_billed for attempts in all_attempts)
-    mark_cancelled(
-        error, note if maybe_billed else None, attempts=count, elapsed=elapsed, request_id=request_id
-    )
+    info = {"attempts": count, "elapsed": elapsed, "request_id": request_id, "images": tuple(images)}
+    mark_cancelled(error, note if maybe_billed else None, **info)

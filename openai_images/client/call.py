@@ -20,6 +20,7 @@ from openai_images.client.prepared_request import PreparedRequest
 from openai_images.errors import ImagesError, annotate
 from openai_images.http.small_pieces import Take
 from openai_images.http.transport import Response
+from openai_images.models.image import Image
 from openai_images.models.media import format_warning
 from openai_images.models.results import CompletedImage, ImageEvent, ImageResult, PartialImage
 from openai_images.wire.base64_decoder import Sink
@@ -34,6 +35,7 @@ class Call(ABC):
         self.all_attempts = all_attempts
         self.is_over = False
         self.error: Exception | None = None
+        self._completed: list[CompletedImage] = []
 
     @property
     @abstractmethod
@@ -78,12 +80,17 @@ class Call(ABC):
 
     def note(self, error: BaseException | None) -> None:
         """Add the call's info to a CancelledError that is about to close it."""
-        annotate_cancellation(error, self.all_attempts)
+        annotate_cancellation(error, self.all_attempts, self.received_images)
+
+    @property
+    def received_images(self) -> tuple[Image, ...]:
+        """The complete images so far."""
+        return tuple(event.image for event in self._completed)
 
     def note_end(self, error: BaseException | None) -> None:
         """Correct that info after `wait_closed`: a cancelled task may have just sent its request."""
         if getattr(error, "maybe_billed", None) is False:
-            annotate_cancellation(error, self.all_attempts)
+            annotate_cancellation(error, self.all_attempts, self.received_images)
 
     async def fail(self, error: BaseException) -> None:
         """Close the call after this error, and wait for its cancelled tasks unless awaiting is impossible."""
@@ -97,9 +104,8 @@ class Call(ABC):
         """Return the result. Raises RuntimeError if there is none."""
         result = self.result
         if result is None:
-            raise RuntimeError(
-                "there is no result yet: iterate the stream to its end, or at least to its CompletedImage"
-            )
+            text = "there is no result yet: iterate the stream to its end, or at least to its CompletedImage"
+            raise RuntimeError(text)
         return result
 
     def raise_error(self) -> None:
@@ -112,8 +118,7 @@ class Call(ABC):
                 del error  # its traceback holds this frame: a reference cycle
 
 
-_REST_SECONDS = 1.0
-"""Seconds to wait for the end of the body after the last image, so that the connection can be reused."""
+_REST_SECONDS = 1.0  # for the end of the body after the last image, so that the connection can be reused
 
 
 class SingleCall(Call):
@@ -131,9 +136,7 @@ class SingleCall(Call):
         self.attempts = attempts
         self._prepared = prepared
         self._expected = prepared.image_count
-        # An error keeps no more partial images than were requested.
-        self._partials: deque[PartialImage] = deque(maxlen=prepared.partial_count)
-        self._completed: list[CompletedImage] = []
+        self._partials = deque[PartialImage](maxlen=prepared.partial_count)  # an error keeps no more
         self._new_sink = new_sink
         self._files = files
         self._response: Response | None = None
@@ -159,8 +162,8 @@ class SingleCall(Call):
         if self._files is not None:
             await self._files.prepare()
         self._response, response_context = await self.attempts.open()
-        max_bytes = self.attempts.context.max_image_bytes
-        self._decoder = ResponseDecoder(response_context, self._new_sink, max_bytes)
+        context = self.attempts.context
+        self._decoder = ResponseDecoder(response_context, self._new_sink, context.max_image_bytes)
 
     async def read(self) -> list[ImageEvent]:
         """Return the next events; an empty list at the end. Raises as `open` does."""
@@ -215,7 +218,7 @@ class SingleCall(Call):
 
     async def _emit(self, decoded: Iterator[ImageEvent], events: list[ImageEvent]) -> ImagesError | None:
         """Append the events, with images stored in files if there are any; return the error that ended them."""
-        error: ImagesError | None = None
+        error = None
         try:
             for event in decoded:
                 stored = event if self._files is None else await self._files.store_event(event)

@@ -21,6 +21,7 @@ from openai_images.client.files import OutputFiles
 from openai_images.client.partial_results import SharedObserver, SubCallOutcome, combined_error, merge_results
 from openai_images.client.prepared_request import PreparedRequest, global_index, split_counts
 from openai_images.errors import ImagesError, PartialResultError
+from openai_images.models.image import Image
 from openai_images.models.outcomes import CallObserver
 from openai_images.models.results import ImageEvent, ImageResult, UnknownEvent
 
@@ -99,6 +100,11 @@ class SplitCall(Call):
             if len(complete) == len(self._sub_calls):
                 self._result = merge_results(complete)
         return self._result
+
+    @property
+    def received_images(self) -> tuple[Image, ...]:
+        """The complete images of all parts so far."""
+        return tuple(image for sub_call in self._sub_calls for image in sub_call.call.received_images)
 
     @property
     def is_open(self) -> bool:

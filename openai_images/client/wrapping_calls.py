@@ -43,6 +43,11 @@ class WrappingCall(Call):
         """Send the request. Raises `ImagesError` and OSError."""
         await self._inner.open()
 
+    @property
+    def received_images(self) -> tuple[Image, ...]:
+        """The complete images so far."""
+        return self._inner.received_images
+
     async def wait_closed(self) -> None:
         """Wait for cancelled tasks to end."""
         await self._inner.wait_closed()
@@ -57,7 +62,6 @@ class DownloadingCall(WrappingCall):
         self._remote_images = remote_images
         self._files = files
         self._held: list[CompletedImage] = []
-        self._completed: list[CompletedImage] = []
         self._result: ImageResult | None = None
 
     @property
@@ -112,6 +116,7 @@ class DownloadingCall(WrappingCall):
         if isinstance(self.error, PartialResultError):
             self.error.result = fetched
             self.error.errors += () if error is None else (error,)
+            self.error.maybe_billed = self.error.maybe_billed or error is not None
         else:
             self._result, self.error = fetched, error
         return self._release_held(

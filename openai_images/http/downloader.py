@@ -187,7 +187,8 @@ class ImageDownloader:
             api_headers, _ = await self._endpoint.headers()
         except Exception as error:  # noqa: BLE001
             # For any error: the image is paid for, and its URL must not be lost.
-            raise FetchError(f"the key for it could not be obtained ({type(error).__name__})") from None
+            name = type(error.__cause__ or error).__name__
+            raise FetchError(f"the key for it could not be obtained ({name})") from None
         return merge_headers(
             {name: value for name, value in api_headers.items() if name.lower() not in _POST_HEADERS},
             _HEADERS,

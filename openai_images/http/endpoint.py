@@ -105,9 +105,17 @@ class Endpoint:
     async def _key(self) -> str | None:
         if self._api_key is None or isinstance(self._api_key, str):
             return self._api_key
-        key: Any = self._api_key()  # callers may be untyped
-        if inspect.isawaitable(key):
-            key = await key
+        try:
+            key: Any = self._api_key()  # callers may be untyped
+            if inspect.isawaitable(key):
+                key = await key
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            name = type(error).__name__
+            raise ConfigurationError(
+                f"the function for the key or token raised {name}; nothing was sent"
+            ) from error
         if not isinstance(key, str):
             raise ConfigurationError(
                 f"the function for the key or token returned {type(key).__name__}; it should return text"

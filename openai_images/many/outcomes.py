@@ -151,7 +151,7 @@ class Outcomes:
     def _annotate(self, error: BaseException | None) -> None:
         """Add to a CancelledError that ends the run whether requests in flight may have been billed."""
         if isinstance(error, asyncio.CancelledError) and not self._closed_early:
-            count = self.progress.in_flight
+            count = self._run.scheduler.may_be_billed_count
             note = f"requests in flight when the run was cancelled: {count}; they may have been billed"
             mark_cancelled(error, note if count else None)
 

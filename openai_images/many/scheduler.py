@@ -70,6 +70,11 @@ class Scheduler:
         return not self._sent <= self._waiting
 
     @property
+    def may_be_billed_count(self) -> int:
+        """The number of open calls that may have been billed."""
+        return len(self._sent | (self._open - self._waiting))
+
+    @property
     def has_more(self) -> bool:
         """Whether calls are open, or may still start."""
         return bool(self._open) or not (self._closed or self._started == self._total)

@@ -281,7 +281,7 @@ async def test_a_provider_is_asked_before_each_attempt(call: Call) -> None:
 
 
 async def test_a_provider_that_gives_nothing() -> None:
-    """It is told so before anything is sent; its own exceptions are its own."""
+    """An error says so before anything is sent; the provider's exception is its cause."""
     nothing: Any = lambda: None  # noqa: E731  as users write it
 
     async def fail() -> str:
@@ -292,8 +292,9 @@ async def test_a_provider_that_gives_nothing() -> None:
             with pytest.raises(ConfigurationError, match="returned NoneType"):
                 await generate(client)
         async with ImagesClient.azure(server.url, token_provider=fail) as client:
-            with pytest.raises(KeyError, match="no credential"):
+            with pytest.raises(ConfigurationError, match="raised KeyError") as caught:
                 await generate(client)
+            assert isinstance(caught.value.__cause__, KeyError)
     assert server.requests == []
 
 

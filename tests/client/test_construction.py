@@ -67,7 +67,7 @@ async def test_key_from_a_function(call: Call, key: str, server: LocalImagesServ
 
 
 async def test_a_function_that_fails(server: LocalImagesServer) -> None:
-    """An exception of the key's function is the caller's own, and the slot it held is free again."""
+    """An exception of the key's function is the cause of an error, and the slot it held is free again."""
     keys = iter([KeyError("no vault"), server.api_key])
 
     async def ask() -> str:
@@ -77,8 +77,11 @@ async def test_a_function_that_fails(server: LocalImagesServer) -> None:
         raise key
 
     async with client_of(server, api_key=ask, limits=Limits(concurrency=1)) as client:
-        with pytest.raises(KeyError, match="no vault"):
+        with pytest.raises(
+            ConfigurationError, match="key or token raised KeyError; nothing was sent"
+        ) as caught:
             await generate(client)
+        assert isinstance(caught.value.__cause__, KeyError)
         assert (await generate(client)).attempts == 1
 
 

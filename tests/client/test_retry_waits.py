@@ -2,16 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import pytest
 
-from openai_images import Progress, Timing
+from openai_images import Progress
 from openai_images.server import LocalImagesServer
 from tests.helpers.clients import PNG, FakeTime, client_of
 from tests.helpers.download_servers import away
 from tests.helpers.raw_server import RawServer, reply
+from tests.helpers.waits import Waits
 
 OVERLOADED = "status 503: The server is currently overloaded. Please try again later."
 
@@ -19,28 +19,6 @@ OVERLOADED = "status 503: The server is currently overloaded. Please try again l
 def end(seconds: float) -> str:
     """The end of a wait that begins now."""
     return f"until {datetime.fromtimestamp(FakeTime.WALL + seconds).astimezone():%H:%M:%S}, {seconds:.0f} s from now"
-
-
-class Waits:
-    """A clock that stands still, and a sleep that lasts until `over` is set."""
-
-    def __init__(self) -> None:
-        """Nobody sleeps."""
-        self.asleep, self.over = asyncio.Event(), asyncio.Event()
-        self.timing = Timing(monotonic=lambda: 1000.0, wall=lambda: FakeTime.WALL, sleep=self.sleep)
-
-    async def sleep(self, _: float) -> None:
-        """As long as the test wants."""
-        self.asleep.set()
-        await self.over.wait()
-
-    async def during(self, call: Awaitable[object], look: Callable[[], None]) -> None:
-        """Look while the call sleeps."""
-        task = asyncio.ensure_future(call)
-        await asyncio.wait_for(self.asleep.wait(), 60)
-        look()
-        self.over.set()
-        await task
 
 
 @pytest.fixture

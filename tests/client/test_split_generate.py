@@ -27,7 +27,7 @@ from openai_images import (
 from openai_images.ratelimit.limiter import Patience
 from openai_images.server import LocalImagesServer
 from tests.helpers import clients as calling
-from tests.helpers.clients import KEY, PNG
+from tests.helpers.clients import KEY, PNG, before_each_request
 from tests.helpers.leaks import nothing_left, until
 from tests.helpers.split_servers import Asked, Gate, b64, client_of, painting, picture, refusal, whole
 
@@ -314,16 +314,13 @@ async def test_all_fail_and_what_was_whole_is_kept() -> None:
 @pytest.mark.parametrize("failing", [1, 2])
 async def test_a_disk_that_fails_in_one_request(failing: int) -> None:
     """It is one of the reasons, and may have cost money; where it befalls all of them, it is raised as it is."""
-    keys = 0
 
-    async def key() -> str:
-        nonlocal keys
-        keys += 1
-        if keys <= failing:
+    async def fail(number: int) -> None:
+        if number <= failing:
             raise OSError(28, "No space left on device")
-        return KEY
 
-    async with painting(by_number) as painter, client_of(painter, api_key=key) as client:
+    async with painting(by_number) as painter, client_of(painter) as client:
+        before_each_request(client, fail)
         with pytest.raises(OSError if failing == 2 else PartialResultError) as caught:
             await client.generate(PROMPT, n=13)
     error = caught.value
@@ -388,21 +385,17 @@ async def test_a_mistake_ends_all_at_once(mistake: BaseException | None) -> None
         await gate()
         return whole(0, asked["n"])
 
-    keys = 0
-
-    async def key() -> str:
-        nonlocal keys
-        keys += 1
-        if keys == 3:
+    async def fail(number: int) -> None:
+        if number == 3:
             await gate.came.wait()
             if mistake is None:
                 raise asyncio.CancelledError
             raise mistake
-        return KEY
 
     def run() -> None:
         async def main() -> None:
-            async with painting(answer) as painter, nothing_left(), client_of(painter, api_key=key) as client:
+            async with painting(answer) as painter, nothing_left(), client_of(painter) as client:
+                before_each_request(client, fail)
                 if isinstance(mistake, SystemExit):
                     await client.generate(PROMPT, n=23)
                 expected = LookupError if mistake else RuntimeError

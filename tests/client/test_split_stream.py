@@ -24,7 +24,7 @@ from openai_images import (
     UnknownEvent,
 )
 from openai_images.client.split import SplitCall
-from tests.helpers.clients import event
+from tests.helpers.clients import before_each_request, event
 from tests.helpers.leaks import nothing_left, until
 from tests.helpers.split_servers import (
     Asked,
@@ -334,25 +334,20 @@ async def test_aclose_while_another_task_waits() -> None:
 
 async def test_a_mistake_in_a_request_ends_all() -> None:
     """It is raised at the next step, and the siblings do not wait for that to be closed."""
-    keys, entered = 0, asyncio.Event()
+    entered = asyncio.Event()
 
-    async def key() -> str:
-        nonlocal keys
-        keys += 1
-        if keys == 2:
+    async def fail(number: int) -> None:
+        if number == 2:
             await entered.wait()
             raise LookupError("a mistake")
-        return "k"
 
-    async with (
-        painting(stalled) as painter,
-        client_of(painter, api_key=key) as client,
-        client.stream(PROMPT, n=2, partial_images=1) as stream,
-    ):
-        entered.set()
-        await until(lambda: painter.busy == 0 and len(painter.asked) == 1)
-        with pytest.raises(LookupError, match="a mistake"):
-            await anext(stream)
+    async with painting(stalled) as painter, client_of(painter) as client:
+        before_each_request(client, fail)
+        async with client.stream(PROMPT, n=2, partial_images=1) as stream:
+            entered.set()
+            await until(lambda: painter.busy == 0 and len(painter.asked) == 1)
+            with pytest.raises(LookupError, match="a mistake"):
+                await anext(stream)
 
 
 async def test_a_cancelled_request_is_not_waited_for() -> None:

@@ -5,6 +5,7 @@ import base64
 import json
 import time
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Any, Final, Protocol
 
 import pytest
@@ -97,3 +98,15 @@ async def stream(client: ImagesClient) -> ImageResult:
 
 
 BOTH = pytest.mark.parametrize("call", [generate, stream])
+
+
+def before_each_request(client: ImagesClient, hook: Callable[[int], Awaitable[None]]) -> None:
+    """Let the hook run before each request, with its number from 1; what it raises ends the request."""
+    transport = client._context.transport  # pyright: ignore[reportPrivateUsage]
+    send, numbers = transport.open, count(1)
+
+    async def open_after_hook(*args: Any) -> Any:
+        await hook(next(numbers))
+        return await send(*args)
+
+    transport.open = open_after_hook  # type: ignore[method-assign]

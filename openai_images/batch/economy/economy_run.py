@@ -9,7 +9,7 @@ created, `created` when its id is known, and `ended` at the end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 
 from attrs import evolve
 
@@ -20,6 +20,7 @@ from openai_images.batch.run.run_state import RunState, WorkItem, planned_work
 from openai_images.errors import AuthenticationError, ImagesError, QuotaExhaustedError
 from openai_images.many.items import RunOptions, Send
 from openai_images.many.runner import Runner
+from openai_images.models.image import Image
 from openai_images.models.outcomes import CallObserver, Failed, Outcome, Progress, Succeeded
 from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.models.results import ImageResult
@@ -179,6 +180,6 @@ class SubmittedItem(ItemRunner):
         else:
             await super()._record_failure(error)
 
-    async def _abandon(self, error: ImagesError | None = None) -> None:
+    async def _abandon(self, error: ImagesError | None = None, images: Sequence[Image] = ()) -> None:
         if error is not None:
-            await super()._abandon(error)
+            await super()._abandon(error, images)

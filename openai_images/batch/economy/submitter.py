@@ -215,6 +215,9 @@ class Submitter:
         except BaseException:
             self._drop(draft)
             raise
+        if self._run.is_stopping:
+            self._drop(draft)
+            return
         draft.file.close()
         for work in draft.work:
             self._run.start_item(work.item.key)

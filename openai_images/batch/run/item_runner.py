@@ -76,6 +76,7 @@ class ItemRunner(CallObserver):
         try:
             result = await self._generate()
         except ImagesError as error:
+            error.maybe_billed = error.maybe_billed or self._is_unknown
             try:
                 await fetch_partial_result(error, self._run.caller)
             finally:
@@ -85,8 +86,8 @@ class ItemRunner(CallObserver):
             await run_to_completion(self._abandon())
             self._observer.on_wait()  # raises, as the batch is stopped, unless it may have been billed
             raise
-        except BaseException:
-            await run_to_completion(self._abandon())
+        except BaseException as error:
+            await run_to_completion(self._abandon(images=getattr(error, "images", ())))
             raise
         result, stored = await run_to_completion(self._store_result(result))
         if any(map(is_remote, result.images)):
@@ -199,10 +200,12 @@ class ItemRunner(CallObserver):
     async def _record_failure(self, error: ImagesError) -> None:
         verdict = classify_failure(error, self._item.request.model, self._run.options.prices)
         if verdict.state == "refused":
-            self._may_have_run = False
+            self._may_have_run = self._may_have_run and error.maybe_billed and not self._is_unknown
+            is_unknown = self._may_have_run or self._is_unknown
             await self._abandon(error)
             if stops_batch(error):
-                await self._observer.on_not_executed(error)
+                if not is_unknown:
+                    await self._observer.on_not_executed(error)
                 self._run.halt(error)
                 self._observer.on_wait()
             return
@@ -221,13 +224,17 @@ class ItemRunner(CallObserver):
             count = len(verdict.images) + len(remote_urls(error))
             self._run.budget.settle(self._work.reservation, verdict.cost, count, ran=verdict.billed)
 
-    async def _abandon(self, error: ImagesError | None = None) -> None:
+    async def _abandon(self, error: ImagesError | None = None, images: Sequence[Image] = ()) -> None:
+        stored = None
         try:
+            if images:
+                with suppress(OSError):
+                    stored = await self._store_images([image for image in images if not is_remote(image)])
             if self._recorder.is_open:
                 with suppress(OSError):  # the error has stopped the batch
                     fields = {"message": _RUN_ENDED} if error is None else error_fields(error)
                     unknown = self._may_have_run or self._is_unknown
-                    await self._recorder.record("unknown" if unknown else "refused", fields)
+                    await self._recorder.record("unknown" if unknown else "refused", fields, stored)
         finally:
             self._run.budget.settle(self._work.reservation, None, ran=self._may_have_run)
 

@@ -1,0 +1,113 @@
+"""Items that end while they wait for their next attempt: what may be billed is unknown, what was paid is stored."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from openai_images import (
+    Batch,
+    BatchItem,
+    BatchOptions,
+    ConfigurationError,
+    Failed,
+    GenerateRequest,
+    ImagesClient,
+    RetryPolicy,
+)
+from openai_images.server import LocalImagesServer
+from tests.helpers.batch_runs import many, states
+from tests.helpers.clients import FakeTime
+from tests.helpers.leaks import until
+from tests.helpers.waits import Waits
+
+OVERLOADED = "overloaded_503_retry_after:30"
+ATTEMPTS = RetryPolicy(retry_unknown=True)
+
+
+async def test_a_lost_attempt_before_one_that_is_not_sent(server: LocalImagesServer, out: Path) -> None:
+    """The item is unknown, not refused: the next run does not pay for it again without a word."""
+    calls = 0
+
+    async def key() -> str | None:
+        nonlocal calls
+        calls += 1
+        return server.api_key if calls == 1 else None
+
+    server.script("close_after_body")
+    async with ImagesClient(
+        base_url=server.base_url,
+        api_key=key,
+        timing=FakeTime().timing,
+        retry=ATTEMPTS,  # type: ignore[arg-type]
+    ) as client:
+        batch = Batch(client, many(1), out)
+
+        async def read() -> None:
+            async with batch:
+                async for _ in batch:
+                    pass
+
+        with pytest.raises(ConfigurationError):
+            await read()
+    assert (states(out, "00001"), batch.summary.unknown) == (["sent", "unknown"], 1)
+    async with (
+        ImagesClient(base_url=server.base_url, api_key=server.api_key) as client,
+        Batch(client, many(1), out) as batch,
+    ):
+        async for _ in batch:
+            pass
+    assert server.posts == 1
+
+
+async def test_a_lost_attempt_before_one_that_fails(server: LocalImagesServer, out: Path) -> None:
+    """The error of the last attempt is no proof that none was billed."""
+    server.script("close_after_body", *["overloaded_503_retry_after:1"] * 3, "status:400")
+    time = FakeTime()
+    async with (
+        ImagesClient(
+            base_url=server.base_url, api_key=server.api_key, timing=time.timing, retry=ATTEMPTS
+        ) as client,
+        Batch(client, many(1), out) as batch,
+    ):
+        [outcome] = [outcome async for outcome in batch]
+    assert isinstance(outcome, Failed)
+    assert (outcome.maybe_billed, batch.summary.unknown) == (True, 1)
+
+
+async def test_images_of_a_cancelled_item(server: LocalImagesServer, out: Path) -> None:
+    """Ten of its twenty images have arrived, and are stored although the others are not awaited."""
+    waits = Waits()
+    server.script("ok", OVERLOADED)
+    item = BatchItem("boat", GenerateRequest("a boat", model="gpt-image-2", n=20))
+    async with (
+        ImagesClient(base_url=server.base_url, api_key=server.api_key, timing=waits.timing) as client,
+        Batch(client, [item], out) as batch,
+    ):
+        task = asyncio.ensure_future(anext(batch))
+        async with asyncio.timeout(60):
+            await waits.asleep.wait()
+            await until(lambda: server.posts == 2)
+            for _ in range(100):  # the images are read
+                await asyncio.sleep(0.002)
+        task.cancel()
+        await asyncio.wait([task])
+    assert states(out, "boat") == ["sent", "unknown"]
+    assert len(list((out / "images").iterdir())) == 10
+
+
+async def test_economy_that_is_stopped_during_an_upload(server: LocalImagesServer, out: Path) -> None:
+    """No batch is created afterwards."""
+    waits = Waits()
+    server.script("file_upload:500")
+    items = [BatchItem(f"b{number}", GenerateRequest("a boat", model="gpt-image-2")) for number in range(3)]
+    async with (
+        ImagesClient(base_url=server.base_url, api_key=server.api_key, timing=waits.timing) as client,
+        Batch(client, items, out, options=BatchOptions(economy=True)) as batch,
+    ):
+        task = asyncio.ensure_future(anext(batch, None))
+        await asyncio.wait_for(waits.asleep.wait(), 60)
+        batch.stop()
+        waits.over.set()
+        await asyncio.wait_for(task, 60)
+    assert (list(server.batches), batch.summary.not_started) == ([], 3)
