@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import islice, repeat
 from typing import Any, TypeAlias
 
@@ -23,7 +24,7 @@ from openai_images.wire.json_text import MAX_DEPTH
 MAX_FOUND = 1000
 """The limit of images in a response: four megabytes hold 350,000 short URLs."""
 
-MAX_VALUES = 2_500
+MAX_VALUES = 2_000
 """Maximum values to check: four megabytes hold two million; a response with an image has few others."""
 
 _CONTAINERS = (dict, list)
@@ -68,7 +69,11 @@ def nested_answer(doc: object) -> tuple[dict[str, Any], list[Image]] | None:
         if not queue:
             break
         value = queue.popleft()
-        if is_object(value) and (images := list(islice(codec.structure_images(value), MAX_FOUND + 1))):
+        if (
+            is_object(value)
+            and isinstance(value.get("data"), _CONTAINERS)
+            and (images := list(islice(codec.structure_images(value), MAX_FOUND + 1)))
+        ):
             return value, images
         queue.extend(_children(value))
     return None
@@ -86,7 +91,7 @@ def find_leaves(doc: object) -> list[Leaf]:
         if entry is None:
             break
         key, value = entry
-        if _has_word(key, _ECHO_KEY):
+        if _is_echo(key[:_LONGEST_KEY]):
             continue
         if is_object(value):
             stack.append(iter(value.items()))
@@ -161,7 +166,7 @@ def outline(doc: object) -> object:
 def _children(value: object) -> Iterator[object]:
     if is_object(value):
         for name, item in islice(value.items(), MAX_VALUES):
-            if isinstance(item, _CONTAINERS) and not _has_word(name, _ECHO_KEY):
+            if isinstance(item, _CONTAINERS) and not _is_echo(name[:_LONGEST_KEY]):
                 yield item
     elif is_list(value):
         yield from (item for item in islice(value, MAX_VALUES) if isinstance(item, _CONTAINERS))
@@ -173,6 +178,11 @@ def _may_hold_image(key: str, text: str) -> bool:
     if not re.fullmatch(_URL, text) or _has_word(key, _OTHER_KEY):
         return False
     return _has_word(key, _IMAGE_KEY) or re.split(r"[?#]", text, maxsplit=1)[0].lower().endswith(_IMAGE_FILE)
+
+
+@lru_cache(maxsize=1024)
+def _is_echo(key: str) -> bool:
+    return _has_word(key, _ECHO_KEY)
 
 
 def _has_word(key: str, words: tuple[str, ...]) -> bool:

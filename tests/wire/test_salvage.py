@@ -369,7 +369,7 @@ def test_only_so_many_texts_are_read_as_svg(monkeypatch: pytest.MonkeyPatch) -> 
     read: list[object] = []
     monkeypatch.setattr(salvage, "_svg", read.append)
     image = Image.from_bytes(gif("A"))
-    assert images_of([*["<svg>"] * 2000, image]) == [image]
+    assert images_of([*["<svg>"] * 1500, image]) == [image]
     assert len(read) == 100
 
 
