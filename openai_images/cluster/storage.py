@@ -34,9 +34,9 @@ _PAUSES: Final = (0.1, 0.3, 1.0)
 """Seconds between attempts to find out whether an object was created; the store's package has its own retries."""
 _FINAL = (TimeoutError, FileNotFoundError, PermissionError)
 
-_TIMEOUT, _REPORT = 300.0, 1 / 30
-"""Seconds until a call of an object store fails, and the part of them after which it is logged. The packages' own
-timeouts do not cover all waits: aiohttp waits for `100 Continue`, which a put to S3 asks for, without end."""
+_TIMEOUT, _REPORT, _PAGES = 300.0, 1 / 30, 12
+"""Seconds until a call of an object store fails (a listing has pages), and the part after which it is logged. The
+packages' timeouts do not cover all waits: aiohttp waits for `100 Continue`, which a put to S3 asks for, forever."""
 
 _T = TypeVar("_T")
 _log = logging.getLogger("openai_images")
@@ -215,7 +215,7 @@ class FsspecStorage:
 
     def list(self, folder: str) -> Iterator[StoredObject]:
         """Yield the objects in a folder."""
-        found: dict[str, Any] = self._call(folder, self._fs.find, detail=True)
+        found: dict[str, Any] = self._call(folder, self._fs.find, detail=True, timeout=self._timeout * _PAGES)
         start = len(self._path(folder)) + 1
         for path, info in found.items():
             if info.get("type") == "file":
@@ -228,14 +228,14 @@ class FsspecStorage:
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
-    def _call(self, name: str, method: Callable[..., _T], *args: object, **options: object) -> _T:
+    def _call(self, name: str, method: Callable[..., _T], *args: object, **options: Any) -> _T:
         """Call a method of the file system. Raises OSError with the place and the name, or FileNotFoundError."""
-        times = self._timeout * _REPORT, self._timeout
+        times = self._timeout * _REPORT, float(options.setdefault("timeout", self._timeout))
         text = "access to %s has taken %.0f s so far, and fails after %.0f s"
         report = threading.Timer(times[0], _log.warning, (text, self.url(name), *times))
         report.start()
         try:
-            return method(self._path(name), *args, timeout=self._timeout, **options)
+            return method(self._path(name), *args, **options)
         except FileNotFoundError:
             raise
         except TimeoutError as error:

@@ -33,6 +33,7 @@ MAX_BYTES: Final = 4 * 1024 * 1024
 
 _ERROR_BODY_BYTES = 128 * 1024
 _PARTIAL = 206
+_LONGEST = 600.0  # seconds, if all timers are off
 _NOTHING_CAME = "nothing of the file came for"
 
 
@@ -49,7 +50,8 @@ async def get(url: str, headers: Mapping[str, str], transport: Transport, timeou
 
     Raises `ConfigurationError`, `APIConnectionError`, `APITimeoutError` and `ResponseTooLargeError`.
     """
-    deadline = asyncio.timeout(timeouts.total)
+    longest = timeouts.total or timeouts.first_byte or timeouts.idle or _LONGEST
+    deadline = asyncio.timeout(longest)
     response: aiohttp.ClientResponse | None = None
     try:
         async with deadline:
@@ -58,7 +60,7 @@ async def get(url: str, headers: Mapping[str, str], transport: Transport, timeou
     except FAILURES as error:
         with Translation():
             if deadline.expired():
-                raise _timed_out("the response was not complete within", "total", timeouts.total) from None
+                raise _timed_out("the response was not complete within", "total", longest) from None
             if response is None:
                 raise not_sent(error, timeouts) from cause(error)
             raise _broken("response", error) from cause(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import TypeAlias
@@ -27,6 +28,8 @@ from openai_images.errors import (
 )
 from openai_images.many.scheduler import Scheduler
 from openai_images.models.results import ImageResult
+
+_log = logging.getLogger("openai_images")
 
 DEFAULT_IDENTICAL_FAILURES = 5
 
@@ -136,11 +139,22 @@ class Doubt:
         """Whether nothing new may start."""
         return self.streak.verdict is not None
 
+    @property
+    def wait_reason(self) -> str | None:
+        """Why nothing is sent; None unless a verdict is not final."""
+        verdict = self.streak.verdict
+        if verdict is None or self._settled.is_set():
+            return None
+        name = type(verdict.__cause__ or verdict).__name__
+        return f"identical failures ({name}): nothing is sent until the requests in flight have ended"
+
     def judge(self) -> None:
         """End the run if there is a verdict, unless one in flight may still succeed, or nothing is left to send."""
         verdict = self.streak.verdict
         if verdict is not None and self._scheduler.has_in_flight:
-            self._settled.clear()
+            if self._settled.is_set():
+                self._settled.clear()
+                _log.warning("%s", self.wait_reason)
             return
         self._settled.set()
         if verdict is not None and self._scheduler.has_more:

@@ -57,7 +57,7 @@ class Runner:
 
     def progress(self) -> Progress:
         """Return the current progress."""
-        return self.scheduler.progress(self._now(), self._options.wait_reason())
+        return self.scheduler.progress(self._now(), self.doubt.wait_reason or self._options.wait_reason())
 
     def start(self) -> None:
         """Start the main task. Call it once."""

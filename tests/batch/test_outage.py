@@ -257,3 +257,15 @@ async def test_the_gate() -> None:
     gate.record_success()
     assert not await passed(gate)
     assert time.slept == [1.0, 1.0, 2.0]
+
+
+async def test_the_last_pause_ends_with_the_outage() -> None:
+    """No wait is longer than what is said."""
+    time = FakeTime()
+    gate = CircuitBreaker(5, time.timing)
+    error = InternalServerError("busy", status_code=503)
+    waits = gate.record_failure(error, is_probe=False)
+    while waits:
+        assert await passed(gate)
+        waits = gate.record_failure(error, is_probe=True)
+    assert time.slept == [1.0, 2.0, 2.0]

@@ -170,3 +170,13 @@ async def test_azure_lists_no_deployments() -> None:
     async with ImagesClient.azure("https://otters.openai.azure.com", api_key="a-key") as client:
         with pytest.raises(ConfigurationError, match="az cognitiveservices account deployment list"):
             await client.list_models()
+
+
+@pytest.mark.parametrize("timers", [{"first_byte": 0.05}, {"idle": 0.05}])
+async def test_the_wait_has_an_end_without_a_total(timers: dict[str, float]) -> None:
+    """Another timer takes its place."""
+    async with RawServer([STALL]) as server:
+        timeouts = Timeouts(total=None, **timers)
+        async with client_of(server, timeouts=timeouts, retry=RetryPolicy(max_retries=0)) as client:
+            with pytest.raises(APITimeoutError, match=r"within 0\.05 s"):
+                await client.list_models()

@@ -10,6 +10,7 @@ from openai_images import Progress
 from openai_images.server import LocalImagesServer
 from tests.helpers.clients import PNG, FakeTime, client_of
 from tests.helpers.download_servers import away
+from tests.helpers.leaks import until
 from tests.helpers.raw_server import RawServer, reply
 from tests.helpers.waits import Waits
 
@@ -107,3 +108,22 @@ async def test_a_get(waits: Waits, what: str) -> None:
         call = client.download(away(url)) if what == "image" else client.list_models()
         await waits.during(call, look)
         assert client.wait_reason is None
+
+
+async def test_a_verdict_that_is_not_final(
+    server: LocalImagesServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is sent until the last request in flight has ended: the progress and the log say so."""
+    server.script("stall", *["status:500"] * 3)
+    seen: list[Progress] = []
+    async with client_of(server) as client:
+        many = client.generate_many(
+            ["p"] * 9, model="gpt-image-2", concurrency=3, progress=seen.append, max_identical_failures=2
+        )
+        async with many as outcomes:
+            reading = asyncio.ensure_future(anext(outcomes, None))
+            await until(lambda: seen and seen[-1].wait_reason)
+            reading.cancel()
+    reason = next(filter(None, (progress.wait_reason for progress in seen)))
+    assert reason.startswith("identical failures (")
+    assert reason in caplog.messages

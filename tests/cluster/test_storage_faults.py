@@ -302,6 +302,19 @@ def test_a_lost_reply_and_a_read_that_fails() -> None:
         object_store(fake).create("claims/x", b"mine")
 
 
+def test_a_listing_has_more_time_than_an_object() -> None:
+    """It has pages."""
+    fake, seen = FakeStore(None), list[object]()
+
+    def find(path: str, *, timeout: float, **_: object) -> dict[str, object]:
+        seen.extend((path, timeout))
+        return {}
+
+    fake.find = find  # type: ignore[attr-defined]
+    assert list(object_store(fake).list("claims")) == []
+    assert seen == ["b/r/claims", 720]
+
+
 async def run(client: ImagesClient, out: Path, **options: Any) -> Batch:
     """One item, in a folder of many machines."""
     async with Batch(client, many(1), out, shard=Shard(), options=BatchOptions(**options)) as batch:

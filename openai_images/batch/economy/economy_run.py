@@ -9,6 +9,8 @@ created, `created` when its id is known, and `ended` at the end.
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 
 from attrs import evolve
@@ -24,6 +26,8 @@ from openai_images.models.image import Image
 from openai_images.models.outcomes import CallObserver, Failed, Outcome, Progress, Succeeded
 from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.models.results import ImageResult
+
+_log = logging.getLogger("openai_images")
 
 
 class StoppedError(Exception):
@@ -52,6 +56,7 @@ class EconomyRun(Runner):
         self._work: dict[str, WorkItem] = {}
         self._tickets: dict[str, int] = {}
         self._wait_reason: str | None = None
+        self._logged = set[str]()
         self._stopping = asyncio.Event()
 
     @property
@@ -66,7 +71,8 @@ class EconomyRun(Runner):
 
     def progress(self) -> Progress:
         """Return the current progress, with the reason of the wait."""
-        return evolve(super().progress(), wait_reason=self._wait_reason)
+        progress = super().progress()
+        return evolve(progress, wait_reason=self._wait_reason or progress.wait_reason)
 
     def stop(self) -> None:
         """Send nothing new and stop waiting: batches continue at the provider, and another run collects them."""
@@ -76,6 +82,9 @@ class EconomyRun(Runner):
     async def wait_for(self, seconds: float, reason: str) -> None:
         """Sleep, showing the reason. Raises `StoppedError`."""
         self._wait_reason = reason
+        if (kind := re.sub(r"\d+", "", reason)) not in self._logged:
+            self._logged.add(kind)
+            _log.info("%s", reason)
         self.changed()
         waits = [
             asyncio.ensure_future(self.state.caller.timing.sleep(seconds)),

@@ -159,7 +159,8 @@ class CircuitBreaker:
                 continue
             self._is_probing = True
             try:
-                await self._timing.sleep(self._pause)
+                left = self._open_since + self._longest - self._timing.monotonic()
+                await self._timing.sleep(max(0.0, min(self._pause, left)))
             except BaseException:
                 self.release_probe()
                 raise
@@ -175,13 +176,15 @@ class CircuitBreaker:
 
     def record_failure(self, error: ImagesError, *, is_probe: bool) -> bool:
         """Open the circuit: the request was not executed. Return whether to continue waiting."""
-        now = self._timing.monotonic()
+        now, longest = self._timing.monotonic(), self._longest
         self._has_responded = self._has_responded or isinstance(error, APIStatusError)
         self._cause = (
             f"no request is executed ({describe_failure(error)}); nothing is lost, and one is sent again"
         )
+        is_new = self._open_since is None
         if self._open_since is None:
             self._open_since = now
+        if is_new or self._longest > longest:
             _log.warning("%s", self.wait_reason)
         if is_probe:
             self._pause = min(self._pause * 2, _MAX_PAUSE)
