@@ -234,17 +234,18 @@ class FsspecStorage:
         text = "access to %s has taken %.0f s so far, and fails after %.0f s"
         report = threading.Timer(times[0], _log.warning, (text, self.url(name), *times))
         report.start()
+        started = time.monotonic()
         try:
             return method(self._path(name), *args, **options)
         except FileNotFoundError:
             raise
-        except TimeoutError as error:
-            raise OSError(errno.ETIMEDOUT, f"no response within {times[1]:.0f} s", self.url(name)) from error
         except Exception as error:
             if isinstance(error, OSError) and error.strerror:
                 raise
             code = errno.EACCES if isinstance(error, PermissionError) else errno.EIO
             text = f"{type(error).__name__}: {str(error)[:300] or type(error).__name__}"
+            if isinstance(error, TimeoutError) and time.monotonic() - started >= times[1]:
+                code, text = errno.ETIMEDOUT, f"no response within {times[1]:.0f} s"
             raise OSError(code, text, self.url(name)) from error
         finally:
             report.cancel()

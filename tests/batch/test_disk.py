@@ -41,7 +41,12 @@ def full_for_pictures(out: Path, *operations: str) -> FailingDisk:
 
 @pytest.mark.parametrize("operation", ["create", "write", "sync", "publish"])
 async def test_full_for_pictures(
-    client: ImagesClient, server: LocalImagesServer, out: Path, elsewhere: Path, operation: str
+    client: ImagesClient,
+    server: LocalImagesServer,
+    out: Path,
+    elsewhere: Path,
+    operation: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """An image that does not fit is saved elsewhere, and nothing new is started; the next run fetches it."""
     disk = full_for_pictures(out, operation)
@@ -63,6 +68,7 @@ async def test_full_for_pictures(
     )
     assert (ran.summary.reason, ran.summary.done, ran.summary.not_started) == ("folder", 3, 6)
     assert ran.summary.saved_elsewhere == (str(path),)
+    assert f"paid images cannot be written to {out}: saved as {path}" in caplog.messages
     assert pictures(out) == ["00001.png", "00002.png"]
     again = await run(client, many(9), out)
     assert (len(again.done), again.summary.done, max(posts(server).values())) == (6, 9, 1)

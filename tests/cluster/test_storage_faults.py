@@ -302,6 +302,11 @@ def test_a_lost_reply_and_a_read_that_fails() -> None:
         object_store(fake).create("claims/x", b"mine")
 
 
+def test_a_short_timeout_of_the_package_is_a_hiccup() -> None:
+    """Only the end of the store's own time is final."""
+    assert object_store(FakeStore(TimeoutError(), None)).create("claims/x", b"mine")
+
+
 def test_a_listing_has_more_time_than_an_object() -> None:
     """It has pages."""
     fake, seen = FakeStore(None), list[object]()

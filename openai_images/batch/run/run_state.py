@@ -8,6 +8,7 @@ Must not: decide what a row contains.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -38,6 +39,8 @@ from openai_images.errors import (
 from openai_images.models.cost import estimate_cost_range
 from openai_images.models.image import Image
 from openai_images.models.results import ImageResult
+
+_log = logging.getLogger("openai_images")
 
 _THREADS = 8
 """The most concurrent writes of images: a disk syncs several in little more time than one."""
@@ -203,7 +206,9 @@ class RunState:
         paths = [image.path for image in images if image.path is not None]
         outside = [str(path) for path in paths if path.parent != self.store.images_folder]
         reason = self.stop_reason
-        reason.saved_elsewhere += [path for path in outside if path not in reason.saved_elsewhere]
+        if new := [path for path in outside if path not in reason.saved_elsewhere]:
+            reason.saved_elsewhere += new
+            _log.warning("paid images cannot be written to %s: saved as %s", self.store.place, ", ".join(new))
         if reason.error is None:
             reason.error = error
             reason.reason = next((name for cls, name in _STOP_REASONS if isinstance(error, cls)), "folder")
@@ -217,6 +222,8 @@ class RunState:
             remedy = "free disk space or fix the permissions"
             if isinstance(error, FileNotFoundError):
                 remedy = "if the folder was renamed, use its new name"
+            elif isinstance(error, TimeoutError):
+                remedy = "check that it responds"
             msg = (
                 f"the batch stopped because {root!r} could not be written ({error.strerror or error}); {remedy}, "
                 "then run it again to continue"
