@@ -31,6 +31,9 @@ def test_each_name_is_that_of_its_module(name: str) -> None:
         ("ImageClient", "ImagesClient"),
         ("GenerateRequests", "GenerateRequest"),
         ("RateLimitErorr", "RateLimitError"),
+        ("AsyncOpenAI", "ImagesClient"),
+        ("APIError", "ImagesError"),
+        ("UnprocessableEntityError", "BadRequestError"),
     ],
 )
 def test_a_misspelt_name(name: str, meant: str) -> None:

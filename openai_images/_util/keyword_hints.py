@@ -142,6 +142,16 @@ def unknown_setting(name: str, known: Iterable[str], function: str) -> str:
     return f"{function} has no setting {name!r}: {hint}"
 
 
+_OFFICIAL_NAMES: Final = {
+    **dict.fromkeys(("OpenAI", "AsyncOpenAI", "AzureOpenAI", "AsyncAzureOpenAI"), "ImagesClient"),
+    **dict.fromkeys(("OpenAIError", "APIError"), "ImagesError"),
+    "UnprocessableEntityError": "BadRequestError",
+    "ConflictError": "APIStatusError",
+    "APIResponseValidationError": "DecodeError",
+}
+"""Names of the official package, and what they are called here."""
+
+
 def unknown_attribute(class_name: str, name: str) -> str:
     """Return the message about an attribute that a value, or the client (also of a subclass), does not have."""
     missing = f"{class_name!r} object has no attribute {name!r}"
@@ -163,6 +173,7 @@ def missing_name(module: str, name: str, names: Sequence[str]) -> AttributeError
     except where `name` may be a submodule: after an AttributeError the statement looks for one.
     """
     matches = get_close_matches(name, names, 1) if not name.startswith("_") else []
+    matches = [_OFFICIAL_NAMES[name]] if name in _OFFICIAL_NAMES else matches
     advice = f"; did you mean {matches[0]!r}?" if matches else ""
     if matches and _is_from_import() and importlib.util.find_spec(f"{module}.{name}") is None:
         return ImportError(f"cannot import name {name!r} from {module!r}{advice}", name=module)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import ClassVar
 
 import click
@@ -84,9 +85,12 @@ def _check_images(options: EditOptions) -> None:
     missing = [name for name in files if not os.path.exists(name)]  # noqa: PTH110  Path's raises if too long
     if options.prompt_file is None and not (options.prompt or "").strip():
         message = "the prompt is missing: --prompt TEXT is the prompt of the edit."
-        raise click.UsageError(
-            f"{message} {_join_quoted(missing[:1])} is not a file; did you mean it?" if missing else message
-        )
+        texts = [name for name in missing if " " in name or not PurePath(name).suffix]
+        if texts:
+            message += f" {_join_quoted(texts[:1])} is not a file; did you mean it?"
+        if images := [name for name in missing if name not in texts]:
+            message += f" There is no such image: {_join_quoted(images)}."
+        raise click.UsageError(message)
     if missing:
         raise click.UsageError(f"there is no such image: {_join_quoted(missing)}.")
     if folders := [name for name in files if os.path.isdir(name)]:  # noqa: PTH112  as above

@@ -113,6 +113,7 @@ _KEYWORDS = re.compile(r"\b(?:max_image_cost|retry_(?:failed|missing|unknown))\b
 
 def name_options(text: str) -> str:
     """Return a message of the package with options in place of its keywords."""
+    text = re.sub(r"Limits\(shared=[^)]*\)", "--shared-limit", text)
     return _KEYWORDS.sub(lambda found: f"--{found[0].replace('_', '-')}", text)
 
 

@@ -54,6 +54,8 @@ def run_serve(options: ServeOptions, streams: Streams) -> int:
         for name, about in sorted(FAULTS.items()):
             console.print_result(f"{name:30} {about}")
         return 0
+    if options.rate_limit_burst is not None and options.images_per_minute is None:
+        raise click.UsageError("--burst needs --images-per-minute.")
     try:
         settings = asdict(options, filter=lambda field, _: field.name not in _OWN, recurse=False)
         server = LocalImagesServer(

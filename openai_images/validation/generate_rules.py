@@ -44,7 +44,7 @@ def _counts(context: CheckContext) -> Iterator[Problem]:
     elif context.split:
         if n > MAX_IMAGES_PER_CALL:
             message = f"{label} is more than one call is split into"
-            yield context.problem("n", message, f"{accepted}, or more with generate_many")
+            yield context.problem("n", message, f"{accepted}, or more with generate_many or a batch")
     elif n > 1 and output_format == "svg":
         yield context.problem("n", f"{label} is more than one svg", accepted)
     elif n > 1 == limit:

@@ -224,6 +224,13 @@ TWICE = "- is stdin, which can be read only once, but it is given more than once
                 "did you mean it?"
             ),
         ),
+        (
+            ["a.png", PROMPT],
+            (
+                "the prompt is missing: --prompt TEXT is the prompt of the edit. 'make it night' is not a file; "
+                "did you mean it? There is no such image: 'a.png'."
+            ),
+        ),
         (["a.png", "otter.png", "b.png", "-p", "x"], "there is no such image: 'a.png', 'b.png'."),
         (["otter.png", "--mask", "m.png", "-p", "x"], "there is no such image: 'm.png'."),
         (["otter.png", "", "-p", "x"], "there is no such image: ''."),

@@ -63,7 +63,7 @@ def test_a_port_in_use_is_said(cli: Cli) -> None:
         (["--always", "status:abc"], "bad argument"),
         (["--images-per-minute", "0"], "0 is not in the range"),
         (["--burst", "0"], "0 is not in the range"),
-        (["--burst", "5"], "rate_limit_burst needs images_per_minute"),
+        (["--burst", "5"], "--burst needs --images-per-minute"),
         (["--pace", "-1"], "-1.0 is not in the range"),
     ],
 )
