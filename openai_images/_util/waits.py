@@ -18,13 +18,15 @@ LONG_WAIT = 5.0
 LOG_INTERVAL = 60.0
 """Seconds after the end of a logged wait within which others may end that are not logged."""
 
-_DAY, _MAX_CAUSES = 86_400.0, 100
+_DAY, _YEAR, _MAX_CAUSES = 86_400.0, 366 * 86_400.0, 100
 
 _log = logging.getLogger("openai_images")
 
 
 def describe_end(seconds: float, wall: float) -> str:
     """Describe the end of a wait that has `seconds` left: `until 14:05:09, 12 s from now`."""
+    if seconds > _YEAR:
+        return "without an end"
     end = datetime.fromtimestamp(wall + seconds).astimezone()
     when = end.strftime("%H:%M:%S" if seconds < _DAY else "%Y-%m-%d %H:%M")
     return f"until {when}, {seconds:.0f} s from now"

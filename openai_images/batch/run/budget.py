@@ -187,9 +187,8 @@ class Budget:
         reserved, expected = self.reserved, self.expected(cost)
         if reserved is None:
             return False
-        if (
-            cost.assumed and self.dearest(cost) is None
-        ):  # only the least is known yet: this request is the first
+        if cost.assumed and self.dearest(cost) is None:
+            # Only the least is known yet: this request is the first.
             left = self.limit - self.spent - reserved
             return left > 0 and cost.least <= left
         return expected is not None and self.spent + reserved + expected <= self.limit
