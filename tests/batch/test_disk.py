@@ -88,7 +88,7 @@ async def test_a_folder_that_is_renamed_meanwhile(
         ):
             [outcome async for outcome in batch]
         saved = [Path(path) for path in batch.summary.saved_elsewhere]
-    assert [path.name for path in sorted(saved)] == ["00001.png", "00002.png"]
+    assert sorted(path.name for path in saved) == ["00001.png", "00002.png"]
     for path in saved:
         path.rename(renamed / "images" / path.name)
     again = await run(client, many(2), renamed)
