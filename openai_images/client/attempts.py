@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from openai_images._util.aio import mark_cancelled
 from openai_images._util.waits import LongWaits, Wait
 from openai_images.client.prepared_request import PreparedRequest
-from openai_images.errors import APITimeoutError, ImagesError, RateLimitError, annotate
+from openai_images.errors import ImagesError, RateLimitError, annotate
 from openai_images.http.request_body import RequestProgress
 from openai_images.http.retry import RetryState, decide, describe_failure
 from openai_images.http.transport import Response, Transport
@@ -25,7 +25,6 @@ from openai_images.models.options import RetryPolicy, Timeouts, Timing
 from openai_images.models.usage import Usage
 from openai_images.ratelimit.limiter import Limiter, Patience, Slot
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
-from openai_images.wire.requests import HTTPRequest
 
 if TYPE_CHECKING:
     from openai_images.models.outcomes import CallObserver
@@ -37,7 +36,6 @@ _T = TypeVar("_T")
 
 _SUCCESS = range(200, 300)
 _RATE_LIMITED = 429
-_LONGEST_BUILD = 600.0  # seconds, without `Timeouts.total`
 
 
 class CallContext(NamedTuple):
@@ -212,7 +210,7 @@ class Attempts:
             self._is_acquiring = False
         if self._slot.waited:
             self._retry_state = state._replace(waited=state.waited + self._slot.waited)
-        request = await self._build()
+        request = await self._prepared.build(context.timeouts.total)
         if self._observer is not None:
             await self._observer.before_send(self.count + 1)
         self.count += 1
@@ -238,21 +236,6 @@ class Attempts:
         finally:
             response.close()
         raise error_from_body(response_context, body)
-
-    async def _build(self) -> HTTPRequest:
-        """Build the request, for which a function of the user is called. Raises `APITimeoutError` and others."""
-        seconds = self.context.timeouts.total or _LONGEST_BUILD
-        deadline = asyncio.timeout(seconds)
-        try:
-            async with deadline:
-                return await self._prepared.build()
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-        text = f"the function for the key or token did not return within {seconds:g} s; nothing was sent"
-        error = APITimeoutError(text, timer="total", seconds=seconds)
-        error.safe_to_resend = True
-        raise error
 
     def _watch(self, progress: RequestProgress) -> None:
         self._progress = progress

@@ -155,7 +155,7 @@ class CallFactory:
             request = evolve(request, as_json=True)
         prepared = self._prepare(request, self._server(), stream=False)
         await prepared.prepare()
-        return (await prepared.build()).body
+        return (await prepared.build(self.context.timeouts.total)).body
 
     def remote_images(self) -> RemoteImages:
         """Return the downloader of images from the current server. Raises `ConfigurationError`."""

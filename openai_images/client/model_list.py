@@ -38,7 +38,7 @@ async def list_models(endpoint: Endpoint, context: CallContext) -> tuple[ModelIn
 
 
 async def _attempt(endpoint: Endpoint, context: CallContext) -> tuple[ModelInfo, ...]:
-    headers, key = await endpoint.headers()
+    headers, key = await endpoint.headers(context.timeouts.total)
     url = endpoint.url("/models", None)
     document = await get(url, merge_headers(_HEADERS, headers), context.transport, context.timeouts)
     secrets = (*endpoint.secrets, key) if key else endpoint.secrets

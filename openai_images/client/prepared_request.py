@@ -69,9 +69,12 @@ class PreparedRequest:
     async def prepare(self) -> None:
         """Do everything that must be done before the wait for a slot. Raises `RequestInvalidError`."""
 
-    async def build(self) -> HTTPRequest:
-        """Return the HTTP request of an attempt. Raises `ConfigurationError`."""
-        headers, key = await self.endpoint.headers()
+    async def build(self, longest: float | None) -> HTTPRequest:
+        """Return the HTTP request of an attempt; `longest` limits the seconds of a function that returns the key.
+
+        Raises `ConfigurationError` and `APITimeoutError`.
+        """
+        headers, key = await self.endpoint.headers(longest)
         self.secrets = (*self._known, key) if key else self._known
         return await self._build(headers)
 

@@ -184,7 +184,7 @@ class ImageDownloader:
         if self._api is None or url.origin != self._api.origin:
             return _HEADERS
         try:
-            api_headers, _ = await self._endpoint.headers()
+            api_headers, _ = await self._endpoint.headers(self._timeouts.total)
         except Exception as error:  # noqa: BLE001
             # For any error: the image is paid for, and its URL must not be lost.
             name = type(error.__cause__ or error).__name__

@@ -6,6 +6,7 @@ Must not: show a key or a password in an error.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Final, Self, TypeAlias, TypeVar
@@ -13,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from attrs import evolve, field, frozen
 
-from openai_images.errors import ConfigurationError
+from openai_images.errors import APITimeoutError, ConfigurationError, annotate
 from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.wire.requests import merge_headers
 
@@ -37,6 +38,7 @@ _QUOTED: Final = (
 _QUOTATION_MARKS: Final = (
     "\"'`\u00b4\u00ab\u00bb\u2018\u2019\u201a\u201c\u201d\u201e\u2039\u203a\u300c\u300d\uff02\uff07"
 )
+_LONGEST_KEY: Final = 600.0  # seconds, without a limit for the function that returns it
 _AUTHORIZING: Final = ("authorization", "api-key", "ocp-apim-subscription-key")
 _AZURE: Final = (
     *(
@@ -94,33 +96,44 @@ class Endpoint:
         """Change the request as this server needs it. Raises `RequestInvalidError`."""
         return request
 
-    async def headers(self) -> tuple[dict[str, str], str | None]:
-        """Return the headers, authorization included, and the secret in it. Raises `ConfigurationError`."""
-        key = await self._key()
+    async def headers(self, longest: float | None) -> tuple[dict[str, str], str | None]:
+        """Return the headers, authorization included, and the secret in it.
+
+        `longest` limits the seconds of a function that returns the key. Raises `ConfigurationError` and
+        `APITimeoutError`.
+        """
+        key = self._api_key
+        if callable(key):
+            key = await _key_from(key, longest or _LONGEST_KEY)
         return merge_headers(self._authorization(key) if key else {}, self._headers), key
 
     def _authorization(self, key: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {key}"}
 
-    async def _key(self) -> str | None:
-        if self._api_key is None or isinstance(self._api_key, str):
-            return self._api_key
-        try:
-            key: Any = self._api_key()  # callers may be untyped
+
+async def _key_from(function: Callable[[], Any], longest: float) -> str:
+    deadline = asyncio.timeout(longest)
+    try:
+        async with deadline:
+            key = function()
             if inspect.isawaitable(key):
                 key = await key
-        except ConfigurationError:
-            raise
-        except Exception as error:
-            name = type(error).__name__
-            raise ConfigurationError(
-                f"the function for the key or token raised {name}; nothing was sent"
-            ) from error
-        if not isinstance(key, str):
-            raise ConfigurationError(
-                f"the function for the key or token returned {type(key).__name__}; it should return text"
-            )
-        return strip_api_key(key)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        if deadline.expired():
+            text = f"the function for the key or token did not return within {longest:g} s; nothing was sent"
+            timed_out = APITimeoutError(text, timer="total", seconds=longest)
+            raise annotate(timed_out, {"safe_to_resend": True}) from None
+        name = type(error).__name__
+        raise ConfigurationError(
+            f"the function for the key or token raised {name}; nothing was sent"
+        ) from error
+    if not isinstance(key, str):
+        raise ConfigurationError(
+            f"the function for the key or token returned {type(key).__name__}; it should return text"
+        )
+    return strip_api_key(key)
 
 
 def is_openai(url: str) -> bool:

@@ -181,7 +181,7 @@ def test_interrupted_in_the_middle(
 
 async def interrupted(client: ImagesClient, *_: Any, **__: Any) -> ImageResult:
     """Ctrl-C while the requests are in flight."""
-    await client._endpoint.current().headers()
+    await client._endpoint.current().headers(None)
     raise KeyboardInterrupt
 
 

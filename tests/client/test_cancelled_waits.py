@@ -142,6 +142,8 @@ async def test_a_key_that_does_not_come(server: LocalImagesServer) -> None:
             APITimeoutError, match=r"the key or token did not return within 0\.05 s"
         ) as caught:
             await client.generate("p")
+        with pytest.raises(APITimeoutError, match="the key or token did not return within"):
+            await client.list_models()
     assert (caught.value.maybe_billed, server.posts) == (False, 0)
 
 

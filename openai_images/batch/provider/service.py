@@ -134,7 +134,7 @@ class BatchService:
 
     async def _headers(self, headers: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
         """Return the headers, authorization included, and the texts to redact in errors."""
-        own, key = await self._endpoint.headers()
+        own, key = await self._endpoint.headers(self._context.timeouts.total)
         known = self._endpoint.secrets
         return merge_headers({**_HEADERS, **headers}, own), ((*known, key) if key else known)
 
