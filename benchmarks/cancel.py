@@ -57,7 +57,7 @@ async def _split_stream(stage: Stage) -> None:
 
 async def _edit(stage: Stage) -> None:
     given = stage.folder.with_suffix(".png")
-    given.write_bytes(stage.server.picture)
+    given.write_bytes(stage.server.image)
     await stage.client.edit(_PROMPT, model=MODEL, image=given, into=stage.folder / "o")
 
 
@@ -83,16 +83,16 @@ async def _away(stage: Stage) -> ImageResult:
 async def _whole(stage: Stage) -> list[str]:
     """Each file is an image as it was served, as soon as threads that were writing have ended."""
     end = asyncio.get_running_loop().time() + PATIENCE
-    while wrong := _unfinished(stage.folder, stage.server.picture):
+    while wrong := _unfinished(stage.folder, stage.server.image):
         if asyncio.get_running_loop().time() > end:
             return [f"half-written: {name}" for name in wrong]
         await asyncio.sleep(0.001)
     return []
 
 
-def _unfinished(folder: Path, picture: bytes) -> list[str]:
+def _unfinished(folder: Path, image: bytes) -> list[str]:
     found = [path for path in folder.rglob("*") if path.is_file()]
-    return [path.name for path in found if path.name.startswith(".") or path.read_bytes() != picture]
+    return [path.name for path in found if path.name.startswith(".") or path.read_bytes() != image]
 
 
 async def _batch(stage: Stage) -> None:
@@ -154,7 +154,7 @@ def _images(stage: Stage) -> Path:
 
 
 def _right(stage: Stage) -> bytes:
-    return stage.server.picture
+    return stage.server.image
 
 
 SCENARIOS: Final = tuple(
@@ -228,11 +228,11 @@ def main() -> int:
     if unknown := set(arguments.scenarios) - set(names):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
     chosen = [one for one in SCENARIOS if one.name in (arguments.scenarios or names)]
-    picture = noise(SIDE)
+    image = noise(SIDE)
     print(f"{'scenario':36} {'steps':>6} {'cancelled':>9} {'faults':>6}", flush=True)
     total = wrong = 0
     for scenario in chosen * arguments.rounds:
-        with tempfile.TemporaryDirectory() as folder, serving(picture, links=scenario.links) as server:
+        with tempfile.TemporaryDirectory() as folder, serving(image, links=scenario.links) as server:
             numbers = range(arguments.first, MOST, arguments.every)
             moments = (Moment(after, arguments.again) for after in numbers)
             found = at_every_step(scenario, server, Path(folder), moments)

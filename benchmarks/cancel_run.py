@@ -37,7 +37,7 @@ class Server:
     """A local images server that answers in a thread of its own, with the one image it serves."""
 
     local: LocalImagesServer
-    picture: bytes = field(repr=False)
+    image: bytes = field(repr=False)
     loop: asyncio.AbstractEventLoop = field(repr=False)
 
     def hold(self) -> None:
@@ -86,15 +86,15 @@ class Run:
 
 
 @contextmanager
-def serving(picture: bytes, *, links: bool = False) -> Generator[Server]:
+def serving(image: bytes, *, links: bool = False) -> Generator[Server]:
     """A server that answers until the block ends."""
     up: Future[tuple[Server, asyncio.Event]] = Future()
 
     async def serve() -> None:
-        local = LocalImagesServer(pictures=picture, picture_links="absolute" if links else None)
+        local = LocalImagesServer(pictures=image, picture_links="absolute" if links else None)
         async with local:
             done = asyncio.Event()
-            up.set_result((Server(local, picture, asyncio.get_running_loop()), done))
+            up.set_result((Server(local, image, asyncio.get_running_loop()), done))
             await done.wait()
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),), name="server")

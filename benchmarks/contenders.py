@@ -36,7 +36,7 @@ class Missing(Exception):  # noqa: N818  nothing is wrong
 
 def _body(shape: Shape) -> dict[str, Any]:
     body: dict[str, Any] = {"prompt": PROMPT, "model": MODEL}
-    return body | ({"stream": True, "partial_images": 1} if shape.stream else {"n": shape.pictures})
+    return body | ({"stream": True, "partial_images": 1} if shape.stream else {"n": shape.images})
 
 
 @asynccontextmanager
@@ -69,8 +69,8 @@ async def naive(url: str, shape: Shape) -> AsyncGenerator[Ask]:
             async with session.post(f"{url}/images/generations", json=body) as response:
                 if not shape.stream:
                     answer = await response.json()
-                    for picture in [base64.b64decode(item["b64_json"]) for item in answer["data"]]:
-                        hand(picture)
+                    for image in [base64.b64decode(item["b64_json"]) for item in answer["data"]]:
+                        hand(image)
                     return
                 buffer = bytearray()
                 async for piece in response.content.iter_any():
@@ -95,7 +95,7 @@ async def openai_images(url: str, shape: Shape) -> AsyncGenerator[Ask]:
 
         async def ask(hand: Hand) -> None:
             if not shape.stream:
-                for image in (await client.generate(PROMPT, n=shape.pictures)).images:
+                for image in (await client.generate(PROMPT, n=shape.images)).images:
                     hand(image.data)
                 return
             async with client.stream(PROMPT, partial_images=1) as stream:
@@ -119,7 +119,7 @@ async def openai_images_into(url: str, shape: Shape) -> AsyncGenerator[Ask]:
             async def ask(hand: Hand) -> None:
                 into = f"{folder}/{next(numbers)}"
                 if not shape.stream:
-                    for image in (await client.generate(PROMPT, n=shape.pictures, into=into)).images:
+                    for image in (await client.generate(PROMPT, n=shape.images, into=into)).images:
                         hand(image.path or image.data)
                     return
                 async with client.stream(PROMPT, partial_images=1, into=into) as stream:
@@ -154,9 +154,9 @@ def _async_openai(*, on_aiohttp: bool) -> Callable[[str, Shape], AbstractAsyncCo
 def _ask_of(client: "AsyncOpenAI", shape: Shape) -> Ask:
     async def ask(hand: Hand) -> None:
         if not shape.stream:
-            response = await client.images.generate(prompt=PROMPT, model=MODEL, n=shape.pictures)
-            for picture in [base64.b64decode(image.b64_json or "") for image in response.data or []]:
-                hand(picture)
+            response = await client.images.generate(prompt=PROMPT, model=MODEL, n=shape.images)
+            for image in [base64.b64decode(image.b64_json or "") for image in response.data or []]:
+                hand(image)
             return
         stream = await client.images.generate(prompt=PROMPT, model=MODEL, stream=True, partial_images=1)
         async with stream:

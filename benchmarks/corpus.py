@@ -54,7 +54,7 @@ class Answer:
     body: bytes
 
 
-def pictures() -> dict[str, str]:
+def images() -> dict[str, str]:
     """The base64 of each image, by its name."""
     lines = (_WIRE / "pictures.txt").read_text(encoding="ascii").splitlines()
     return dict(line.split() for line in lines if line and not line.startswith("#"))
@@ -62,7 +62,7 @@ def pictures() -> dict[str, str]:
 
 def answers(known: dict[str, str] | None = None) -> dict[str, Answer]:
     """All of them, by name, with these images. Raises ValueError where a file is not as it should be."""
-    known = pictures() if known is None else known
+    known = images() if known is None else known
     return {path.stem: _read(path, known) for path in sorted((_WIRE / "answers").glob("*.http"))}
 
 

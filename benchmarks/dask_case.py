@@ -123,7 +123,7 @@ PATIENCE: Final = 180.0
 
 @frozen(kw_only=True)
 class Case:
-    """A batch of `items` with one `fault` after a `share` of the requests; images of `picture`, `pace` seconds each.
+    """A batch of `items` with one `fault` after a `share` of the requests; images of `image`, `pace` seconds each.
 
     `limits` are those of the client, `rate` requests a second are what they come to.
     """
@@ -131,7 +131,7 @@ class Case:
     fault: str = "none"
     items: int = 150
     share: float = 1 / 3
-    picture: bytes = field(factory=noise, repr=False)
+    image: bytes = field(factory=noise, repr=False)
     pace: float = 0.4
     workers: int = 2
     in_flight: int = 64
@@ -210,7 +210,7 @@ class Cluster:
         paths = (
             [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.exists() else []
         )
-        torn = [path.name for path in paths if path.read_bytes() != self.case.picture]
+        torn = [path.name for path in paths if path.read_bytes() != self.case.image]
         assert not torn, f"not what was served: {torn}"
         return {path.name.partition("-")[0] for path in paths}
 

@@ -38,7 +38,7 @@ _SIDE, _SMALL_SIDE = 577, 120  # pixels: an image of 1 MB, and of 43 kB
 
 async def run_case(case: Case, folder: Path) -> Story:
     server = LocalImagesServer(
-        pictures=case.picture, pace=case.pace, keep_requests=None, rate_limit_headers=False
+        pictures=case.image, pace=case.pace, keep_requests=None, rate_limit_headers=False
     )
     async with server:
         environment = {"OPENAI_API_KEY": server.api_key, "NO_PROXY": "127.0.0.1"}
@@ -182,14 +182,14 @@ def main() -> int:
     if arguments.random:
         faults = arguments.faults or list(FAULTS[1:])
         cases = [(chance.choice(faults), chance.uniform(0.05, 0.95)) for _ in range(arguments.random)]
-    picture = noise(_SMALL_SIDE if arguments.random else _SIDE)
+    image = noise(_SMALL_SIDE if arguments.random else _SIDE)
     wrong = 0
     for fault, share in cases:
         case = Case(
             fault=fault,
             share=share,
             items=arguments.items,
-            picture=picture,
+            image=image,
             limits=limits,
             rate=arguments.rate,
         )

@@ -67,8 +67,8 @@ def measure(gigabytes: float, rounds: int) -> dict[str, dict[str, Any]]:
             for way in WAYS * rounds:
                 with tempfile.TemporaryDirectory() as folder:
                     command = [sys.executable, "-m", "benchmarks.economy_worker", way, port, folder]
-                    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-                took = json.loads(said.stdout)
+                    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+                took = json.loads(done.stdout)
                 if way not in best or took["cpu"] < best[way]["cpu"]:
                     best[way] = took
         finally:

@@ -59,17 +59,17 @@ class EconomyJob(Job):
         return self.folder.with_suffix(".jsonl")
 
     async def run(self, when: Moment | None) -> tuple[int | None, str]:
-        """Run the command and kill it at this moment; its exit code (None: killed) and what it said."""
+        """Run the command and kill it at this moment; its exit code (None: killed) and what it printed."""
         process = await self._start()
         killing = None if when is None else asyncio.create_task(_kill(process, when, self.journal))
         try:
             async with asyncio.timeout(PATIENCE):
-                _, said = await process.communicate()
+                _, output = await process.communicate()
         finally:
             if killing is not None:
                 killing.cancel()
         code = process.returncode
-        return (None if code == -signal.SIGKILL else code), said.decode(errors="replace")
+        return (None if code == -signal.SIGKILL else code), output.decode(errors="replace")
 
     async def _start(self) -> asyncio.subprocess.Process:
         rows = (
@@ -86,22 +86,22 @@ async def _kill(process: asyncio.subprocess.Process, when: Moment, journal: Path
         process.kill()
 
 
-def _server(picture: bytes) -> LocalImagesServer:
-    return LocalImagesServer(pictures=picture, batch_pace=PACE)
+def _server(image: bytes) -> LocalImagesServer:
+    return LocalImagesServer(pictures=image, batch_pace=PACE)
 
 
 def _prompts(count: int) -> tuple[str, ...]:
     return tuple(f"an otter number {number}" for number in range(count))
 
 
-async def whole_life(folder: Path, picture: bytes, prompts: int) -> tuple[float, int]:
+async def whole_life(folder: Path, image: bytes, prompts: int) -> tuple[float, int]:
     """How many seconds a batch takes that nobody kills, and the bytes of its journal. Raises RuntimeError."""
-    async with _server(picture) as server:
+    async with _server(image) as server:
         job = EconomyJob(prompts=_prompts(prompts), folder=folder / "whole", server=server)
         started = time.monotonic()
-        code, said = await job.run(None)
+        code, output = await job.run(None)
         if wrong := look(job):
-            raise RuntimeError(f"a batch that nobody kills ended with {code} and {wrong}: {said}")
+            raise RuntimeError(f"a batch that nobody kills ended with {code} and {wrong}: {output}")
         return time.monotonic() - started, job.journal.stat().st_size
 
 
@@ -130,13 +130,13 @@ async def live(job: EconomyJob, draw: Draw, kills: int, fault: str) -> Life:
         when = draw(job.journal.stat().st_size if job.journal.exists() else 0)
         code, _ = await job.run(when)
         killed += [when] if code is None else []
-    code, said = await job.run(None)
+    code, output = await job.run(None)
     seen = Snapshot.of(job)
     # What was not created is sent by another run at the latest.
     if code == 1 and any(seen.count(key, "refused") for key in seen.rows):
-        code, said = await job.run(None)
+        code, output = await job.run(None)
     wrong = look(job)
-    wrong += [f"the last run ended with {code}: {said[-600:]}"] if code not in (0, 1) else []
+    wrong += [f"the last run ended with {code}: {output[-600:]}"] if code not in (0, 1) else []
     return Life(
         killed, fault, len(server.batches), len(server.batch_requests), len(Snapshot.of(job).files), wrong
     )
@@ -146,7 +146,7 @@ def look(job: EconomyJob) -> list[str]:
     ran = Counter(request.custom_id for request in job.server.batch_requests)
     paid = {request.custom_id for request in job.server.batch_requests if request.billed}
     seen = Snapshot.of(job)
-    states, pictures = Counter(seen.last(key) for key in seen.rows if key), set(seen.files)
+    states, images = Counter(seen.last(key) for key in seen.rows if key), set(seen.files)
     wrong = [f"{name} ran {count} times" for name, count in ran.items() if count > 1]
     if len(ran) != len(job.prompts):
         wrong.append(f"{len(ran)} of {len(job.prompts)} requests ran")
@@ -155,9 +155,9 @@ def look(job: EconomyJob) -> list[str]:
     if states["done"] != len(paid) or states["done"] + states["failed"] != len(job.prompts):
         wrong.append(f"{len(paid)} images were paid for, and the journal has {dict(states)}")
     names = {f"{key}.png" for key in item_keys(job.prompts)}
-    if len(pictures) != len(paid) or not pictures <= names:
+    if len(images) != len(paid) or not images <= names:
         wrong.append(
-            f"{len(paid)} images were paid for, and there are {len(pictures)}: {sorted(pictures - names)}"
+            f"{len(paid)} images were paid for, and there are {len(images)}: {sorted(images - names)}"
         )
     if (job.folder / "downloads").exists():
         wrong.append("the folder of downloads is left")
@@ -165,14 +165,14 @@ def look(job: EconomyJob) -> list[str]:
 
 
 async def _all(arguments: argparse.Namespace, folder: Path) -> list[Life]:
-    picture = noise(120)
-    seconds, nbytes = await whole_life(folder, picture, arguments.prompts)
+    image = noise(120)
+    seconds, nbytes = await whole_life(folder, image, arguments.prompts)
     print(f"a whole life takes {seconds:.1f} s, and its journal {nbytes:,} bytes", flush=True)
     chance = random.Random(arguments.seed)  # noqa: S311  repeatable, not secret
     draw, lives, kills = moments(chance, seconds, nbytes), list[Life](), 0
     while kills < arguments.kills:
         name, fault = str(len(lives)), chance.choice(("", *FAULTS))
-        async with _server(picture) as server:
+        async with _server(image) as server:
             job = EconomyJob(prompts=_prompts(arguments.prompts), folder=folder / name, server=server)
             life = await live(job, draw, chance.randint(1, 3), fault)
         kills += len(life.killed)

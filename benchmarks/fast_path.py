@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 from attrs import frozen
 
-from benchmarks.corpus import Answer, answers, pictures
+from benchmarks.corpus import Answer, answers, images
 from benchmarks.fuzz_cases import Case, case, pieces
 from benchmarks.fuzz_decoder import NOW, Outcome, Sinks, outcome
 from openai_images.wire.base64_decoder import MAX_IMAGE_BYTES, Base64Decoder
@@ -39,7 +39,7 @@ def large_answers() -> list[Answer]:
     """Return the streams of the corpus that have images, with larger ones; JSON bodies have no fast path."""
     found: list[Answer] = []
     for size in _SIZES:
-        large = answers({name: _enlarged(text, size) for name, text in pictures().items()})
+        large = answers({name: _enlarged(text, size) for name, text in images().items()})
         found += [
             answer for answer in large.values() if len(answer.body) > size and b"data: {" in answer.body
         ]

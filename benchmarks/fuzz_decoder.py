@@ -16,11 +16,11 @@ from benchmarks.corpus import KEY, PROMPT
 from benchmarks.fuzz_cases import Case, pieces
 from benchmarks.fuzz_promises import (
     counts,
+    images_of_events,
+    images_of_json,
     of_error,
     of_image,
     of_result,
-    pictures_of_events,
-    pictures_of_json,
     shown,
 )
 from openai_images.errors import (
@@ -178,15 +178,15 @@ def _lost(damaged: Case, came: Outcome) -> list[str]:
     """Images that a plain reader finds; behind an error of its stream, and behind too many, there may be more."""
     if damaged.status >= 300 or isinstance(came.error, ResponseTooLargeError):
         return []
-    there = pictures_of_json(damaged.body)
+    there = images_of_json(damaged.body)
     if came.error is None or isinstance(came.error, StreamInterruptedError):
-        there += pictures_of_events(damaged.body)
+        there += images_of_events(damaged.body)
     images = () if came.result is None else came.result.images
     here = {image.data for image in (*images, *came.kept, *came.damaged) if image.nbytes}
     # A word such as "null" in the place of base64 is no loss, nor is anything that is no image beside a URL.
     least = 16 if all(image.nbytes for image in images) else math.inf
-    there = [picture for picture in there if len(picture) >= least or flaw_of([picture]) != NO_IMAGE]
-    lost = sum(picture not in here for picture in there)
+    there = [image for image in there if len(image) >= least or flaw_of([image]) != NO_IMAGE]
+    lost = sum(image not in here for image in there)
     return [f"{lost} of {len(there)} images were lost"] if lost else []
 
 

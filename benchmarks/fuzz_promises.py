@@ -138,19 +138,19 @@ def _pickled(value: object) -> list[str]:
     return [] if same else [f"{type(value).__name__} comes out of a pickle as something else"]
 
 
-def pictures_of_json(body: bytes) -> list[bytes]:
+def images_of_json(body: bytes) -> list[bytes]:
     """Those in the `data` of one JSON document."""
     doc = _document(body) if body.startswith(b"{") else None
     items = doc.get("data") if _is_object(doc) else None
-    return [picture for item in items if (picture := _picture(item))] if _is_list(items) else []
+    return [image for item in items if (image := _image(item))] if _is_list(items) else []
 
 
-def pictures_of_events(body: bytes) -> list[bytes]:
+def images_of_events(body: bytes) -> list[bytes]:
     """Those of the `*.completed` events of a stream."""
     if b"\r" in body or not body.startswith((b"data:", b"event:", b":", b"id:", b"retry:")):
         return []
-    found = (_picture(doc) for kind, doc in _events(body) if kind.endswith(".completed"))
-    return [picture for picture in found if picture]
+    found = (_image(doc) for kind, doc in _events(body) if kind.endswith(".completed"))
+    return [image for image in found if image]
 
 
 def _events(body: bytes) -> Iterator[tuple[str, Any]]:
@@ -170,7 +170,7 @@ def _document(text: bytes) -> Any:
         return None
 
 
-def _picture(item: Any) -> bytes:
+def _image(item: Any) -> bytes:
     text = item.get("b64_json") if _is_object(item) else None
     if not isinstance(text, str) or len(text) % 4:  # Python 3.11 takes padding where none is due
         return b""

@@ -24,7 +24,7 @@ PACE = 0.04  # seconds that an image takes
 LIMITED = 3
 """Every so many batches the server has a limit."""
 
-Told = tuple[int, Moment, Story]
+Run = tuple[int, Moment, Story]
 
 
 @frozen
@@ -56,29 +56,29 @@ def moment(chance: random.Random, length: Length) -> Moment:
     return Moment(chance.randint(1, length.nbytes), chance.choice([0.0, chance.uniform(0, PACE)]))
 
 
-async def measure(folder: Path, picture: bytes) -> Length:
+async def measure(folder: Path, image: bytes) -> Length:
     """A batch that nobody kills. Raises RuntimeError where even that fails."""
-    async with _server(picture, limited=False) as server:
+    async with _server(image, limited=False) as server:
         job = _job(folder, server, "whole")
         started = time.monotonic()
         running = asyncio.create_task(run(job))
         await until(lambda: running.done() or job.journal.exists())
         begun = time.monotonic()
-        code, said, _ = await running
+        code, output, _ = await running
     if code or not job.journal.exists():
-        raise RuntimeError(f"a batch that nobody kills ended with {code}: {said}")
+        raise RuntimeError(f"a batch that nobody kills ended with {code}: {output}")
     return Length(job.journal.stat().st_size, begun - started, time.monotonic() - begun)
 
 
-async def one(folder: Path, number: int, when: Moment, picture: bytes, prompts: int = PROMPTS) -> Story:
-    async with _server(picture, limited=number % LIMITED == 0) as server:
+async def one(folder: Path, number: int, when: Moment, image: bytes, prompts: int = PROMPTS) -> Story:
+    async with _server(image, limited=number % LIMITED == 0) as server:
         return await kill_and_resume(_job(folder, server, str(number), prompts), when)
 
 
-def _server(picture: bytes, *, limited: bool) -> LocalImagesServer:
+def _server(image: bytes, *, limited: bool) -> LocalImagesServer:
     rate, burst = (4_000, 5) if limited else (None, None)
     return LocalImagesServer(
-        pictures=picture, pace=PACE, images_per_minute=rate, rate_limit_burst=burst, rate_limit_headers=False
+        pictures=image, pace=PACE, images_per_minute=rate, rate_limit_burst=burst, rate_limit_headers=False
     )
 
 
@@ -87,9 +87,9 @@ def _job(folder: Path, server: LocalImagesServer, name: str, prompts: int = PROM
     return Job(prompts=texts, folder=folder / name, server=server)
 
 
-async def _all(batches: int, seed: int, folder: Path) -> list[Told]:
-    picture = noise()
-    length = await measure(folder, picture)
+async def _all(batches: int, seed: int, folder: Path) -> list[Run]:
+    image = noise()
+    length = await measure(folder, image)
     print(
         f"a whole batch: {length.nbytes:,} bytes of journal, {length.before:.2f} + {length.after:.2f} s",
         flush=True,
@@ -98,9 +98,9 @@ async def _all(batches: int, seed: int, folder: Path) -> list[Told]:
     moments = [moment(chance, length) for _ in range(batches)]
     slots = asyncio.Semaphore(AT_ONCE)
 
-    async def tell(number: int, when: Moment) -> Told:
+    async def tell(number: int, when: Moment) -> Run:
         async with slots:
-            story = await one(folder, number, when, picture)
+            story = await one(folder, number, when, image)
         print(_line(number, when, story), flush=True)
         return number, when, story
 
@@ -125,11 +125,11 @@ def _line(number: int, when: Moment, story: Story) -> str:
     )
 
 
-def _summary(told: Iterable[Told]) -> tuple[str, bool]:
+def _summary(runs: Iterable[Run]) -> tuple[str, bool]:
     """What all of them show, and whether it is all right."""
-    stories = [story for _, _, story in told]
-    lines = [f"batch {number}, {when}: {wrong}" for number, when, story in told for wrong in story.wrong]
-    lines += [f"\nthe first of these said:\n{story.said}" for story in stories if story.wrong][:1]
+    stories = [story for _, _, story in runs]
+    lines = [f"batch {number}, {when}: {wrong}" for number, when, story in runs for wrong in story.wrong]
+    lines += [f"\nthe output of the first of these:\n{story.output}" for story in stories if story.wrong][:1]
     posts = sum(sum(story.ended.posts.values()) for story in stories)
     lines.append(
         f"{len(stories)} batches, {sum(story.was_running for story in stories)} killed while they ran, "
@@ -149,7 +149,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         if arguments.keep is not None:
             arguments.keep.mkdir(parents=True, exist_ok=True)
-        told = asyncio.run(_all(arguments.batches, arguments.seed, arguments.keep or Path(temporary)))
-    text, good = _summary(told)
+        runs = asyncio.run(_all(arguments.batches, arguments.seed, arguments.keep or Path(temporary)))
+    text, good = _summary(runs)
     print(text)
     return int(not good)

@@ -133,14 +133,14 @@ class Story:
     killed: Snapshot
     resumed: Snapshot
     ended: Snapshot
-    said: str = ""
+    output: str = ""
     codes: tuple[int, int] = (0, 0)
     was_running: bool = True
     wrong: list[str] = Factory(list[str])
 
 
 async def run(job: Job, *more: str) -> tuple[int, str, float]:
-    """The command to its end: exit code, what it said, and the seconds it took."""
+    """The command to its end: exit code, what it printed, and the seconds it took."""
     started = time.monotonic()
     process = await job.start(*more)
     out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
@@ -160,13 +160,15 @@ async def kill_and_resume(job: Job, moment: Moment) -> Story:
     await ended
     await until(lambda: not job.server.open_connections)
     killed = await asyncio.to_thread(Snapshot.of, job)
-    code, said, _ = await run(job)
+    code, output, _ = await run(job)
     resumed = await asyncio.to_thread(Snapshot.of, job)
-    last_code, last_said, _ = await run(job, "--retry-unknown")
-    story = Story(moment, killed, resumed, await asyncio.to_thread(Snapshot.of, job), said, (code, last_code))
+    last_code, last_output, _ = await run(job, "--retry-unknown")
+    story = Story(
+        moment, killed, resumed, await asyncio.to_thread(Snapshot.of, job), output, (code, last_code)
+    )
     story.was_running = was_running
     story.wrong = [*_judge_resumed(job, story), *_judge_ended(job, story)]
-    story.said += last_said
+    story.output += last_output
     return story
 
 
@@ -188,7 +190,7 @@ def _judge_resumed(job: Job, story: Story) -> list[str]:
     wrong += [f"{key} is missing, and was not unknown" for key in sorted(missing - killed.open)]
     wrong += [f"{key} is missing, and its image was there" for key in sorted(missing & killed.there)]
     wrong += _strange(job, resumed)
-    wrong += [f"{key} is missing and not named" for key in sorted(missing) if key not in story.said]
+    wrong += [f"{key} is missing and not named" for key in sorted(missing) if key not in story.output]
     if story.codes[0] != (1 if missing else 0):
         wrong.append(f"exit code {story.codes[0]} with {len(missing)} missing")
     return wrong

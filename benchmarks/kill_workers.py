@@ -51,7 +51,7 @@ async def one(  # noqa: PLR0913  what a run is made of
     folder: Path,
     number: int,
     when: Strike,
-    picture: bytes,
+    image: bytes,
     *,
     prompts: int,
     workers: int,
@@ -60,7 +60,7 @@ async def one(  # noqa: PLR0913  what a run is made of
     """Run `number`, in a folder, or on the S3 server to which this environment leads."""
     rate, burst = (6_000, 5) if number % LIMITED == 0 else (None, None)
     async with LocalImagesServer(
-        pictures=picture, pace=PACE, images_per_minute=rate, rate_limit_burst=burst, rate_limit_headers=False
+        pictures=image, pace=PACE, images_per_minute=rate, rate_limit_burst=burst, rate_limit_headers=False
     ) as server:
         out = str(folder / str(number)) if s3 is None else f"s3://{BUCKET}/{folder.name}-{number}"
         job = Job(
@@ -85,19 +85,19 @@ async def strike_and_resume(job: Job, when: Strike) -> Story:
     victims = [number for number in when.victims if shards[number].returncode is None]
     for number in victims:
         shards[number].send_signal(signal.SIGSTOP if when.stop else signal.SIGKILL)
-    said = ""
+    output = ""
     for number in victims if when.stop else ():
-        said += await _wait([await job.start(number + 1)])
+        output += await _wait([await job.start(number + 1)])
         shards[number].send_signal(signal.SIGCONT)
-    said += await waiting
+    output += await waiting
     reached.cancel()
     await until(lambda: not job.server.open_connections)
     struck = await asyncio.to_thread(Snapshot.of, job)
-    said += await _wait(await _start_all(job))
+    output += await _wait(await _start_all(job))
     resumed = await asyncio.to_thread(Snapshot.of, job)
-    said += await _wait(await _start_all(job, "--retry-unknown"))
+    output += await _wait(await _start_all(job, "--retry-unknown"))
     ended = await asyncio.to_thread(Snapshot.of, job)
-    story = Story(when, struck, resumed, ended, said, was_running=bool(victims))
+    story = Story(when, struck, resumed, ended, output, was_running=bool(victims))
     story.wrong = await judge(job, story)
     return story
 
@@ -108,9 +108,9 @@ async def _start_all(job: Job, *arguments: str) -> list[Process]:
 
 
 async def _wait(processes: Sequence[Process]) -> str:
-    """What all of them said, when they have ended."""
-    said = await asyncio.wait_for(asyncio.gather(*(each.communicate() for each in processes)), PATIENCE)
-    return "\n".join(err.decode() for _, err in said if err)
+    """What all of them printed, when they have ended."""
+    output = await asyncio.wait_for(asyncio.gather(*(each.communicate() for each in processes)), PATIENCE)
+    return "\n".join(err.decode() for _, err in output if err)
 
 
 async def _wait_for_records(job: Job, number: int) -> None:
@@ -133,7 +133,7 @@ def _line(number: int, story: Story, seconds: float) -> str:
 
 
 async def _all(arguments: argparse.Namespace, folder: Path, s3: dict[str, str] | None) -> int:
-    picture, wrong = noise(120), 0
+    image, wrong = noise(120), 0
     chance = random.Random(arguments.seed)  # noqa: S311  repeatable, not secret
     print(_HEAD, flush=True)
     for number in range(arguments.runs):
@@ -142,7 +142,7 @@ async def _all(arguments: argparse.Namespace, folder: Path, s3: dict[str, str] |
             folder,
             number,
             strike(chance, arguments.prompts, arguments.workers),
-            picture,
+            image,
             prompts=arguments.prompts,
             workers=arguments.workers,
             s3=s3,
@@ -152,7 +152,7 @@ async def _all(arguments: argparse.Namespace, folder: Path, s3: dict[str, str] |
         for sentence in story.wrong[:10]:
             print(f"     {sentence}", flush=True)
         if story.wrong:
-            print(story.said[-2000:], flush=True)
+            print(story.output[-2000:], flush=True)
     print(f"{arguments.runs} runs, {wrong} guarantees violated")
     return int(wrong > 0)
 

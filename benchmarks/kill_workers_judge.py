@@ -133,7 +133,7 @@ class Snapshot(Rows):
         rows: dict[str, list[dict[str, Any]]] = {}
         for attempt in sorted(records, key=lambda name: int(name.rpartition(".")[2])):
             rows.setdefault(records[attempt][0]["key"], []).extend(records[attempt])
-        pictures = {
+        images = {
             name: hashlib.sha256(files.read(f"images/{name}")).hexdigest() for name in files.names("images")
         }
         posts = Counter(str(request.json["prompt"]) for request in job.server.requests)
@@ -142,7 +142,7 @@ class Snapshot(Rows):
         unknown = {key for key in rows if rows[key][-1]["state"] == "unknown"}
         return cls(
             rows=rows,
-            files=pictures,
+            files=images,
             posts=posts,
             claims=claims,
             records=frozenset(records),
@@ -165,7 +165,7 @@ class Story:
     struck: Snapshot
     resumed: Snapshot
     ended: Snapshot
-    said: str = ""
+    output: str = ""
     was_running: bool = True
     wrong: list[str] = Factory(list[str])
 

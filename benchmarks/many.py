@@ -34,15 +34,15 @@ class Done:
     From the first prompt to the last outcome: `seconds`, and `cpu`, seconds of processor time.
     """
 
-    pictures: int = 0
+    images: int = 0
     seconds: float = 0.0
     cpu: float = 0.0
     errors: dict[str, int] = Factory(dict[str, int])
     _right: str = Factory(lambda: digests(SHAPES[SHAPE])[0])
 
-    def take(self, picture: bytes) -> None:
-        assert hashlib.sha256(picture).hexdigest() == self._right, "not the image that was sent"
-        self.pictures += 1
+    def take(self, image: bytes) -> None:
+        assert hashlib.sha256(image).hexdigest() == self._right, "not the image that was sent"
+        self.images += 1
 
     def fail(self, error: BaseException) -> None:
         name = type(error).__name__
@@ -120,7 +120,7 @@ async def read_and_discard(url: str, load: Load) -> Done:
                 async with session.post(f"{url}/images/generations", json=body) as response:
                     async for _ in response.content.iter_any():
                         pass
-                done.pictures += response.status == 200
+                done.images += response.status == 200
 
         with done.timed():
             await asyncio.gather(*(ask() for _ in range(load.concurrency)))
@@ -144,9 +144,9 @@ async def work_off(turn: Turn) -> float:
     assert turn.case.load is not None
     done = await _work_off(turn, turn.case.load)
     counts = await asyncio.to_thread(_counts, turn.port)
-    assert counts["pictures"] >= done.pictures, "more images than were served"
-    turn.parts["delivered"] = done.pictures
-    turn.parts["missing"] = turn.case.load.prompts - done.pictures
+    assert counts["images"] >= done.images, "more images than were served"
+    turn.parts["delivered"] = done.images
+    turn.parts["missing"] = turn.case.load.prompts - done.images
     turn.parts["refused"] = counts["refused"]
     turn.notes.extend(f"{count} x {name}" for name, count in done.errors.items())
     turn.notes.append(f"{done.seconds:.2f} s")
@@ -159,13 +159,13 @@ def _counts(port: int) -> dict[str, int]:
     return counts
 
 
-async def cpu_per_picture(turn: Turn) -> float:
+async def cpu_per_image(turn: Turn) -> float:
     """CPU milliseconds for each image, after a few that do not count."""
     assert turn.case.load is not None
     await _work_off(turn, evolve(turn.case.load, prompts=turn.case.load.concurrency))
     done = await _work_off(turn, turn.case.load)
-    assert done.pictures == turn.case.load.prompts, f"{done.pictures:,} images, {done.errors}"
-    return done.cpu / done.pictures * 1e3
+    assert done.images == turn.case.load.prompts, f"{done.images:,} images, {done.errors}"
+    return done.cpu / done.images * 1e3
 
 
 FEWER = 16
@@ -180,7 +180,7 @@ async def memory_growth(turn: Turn) -> float:
     for prompts in (turn.case.load.prompts // FEWER, turn.case.load.prompts):
         begin()
         done = await _work_off(turn, evolve(turn.case.load, prompts=prompts))
-        assert done.pictures == prompts, f"{done.pictures:,} images, {done.errors}"
+        assert done.images == prompts, f"{done.images:,} images, {done.errors}"
         above.append(peak() - idle)
         turn.notes.append(f"{prompts:,} images: {above[-1] / 1e6:.1f} MB above idle")
     return (above[1] - above[0]) / 1e6
@@ -190,7 +190,7 @@ PROMPTS, SLOTS = 150, 16
 RATES = (300, 120, 1_000)
 PARTS = {
     None: ("time", "x ideal"),
-    "delivered": ("pictures", "pictures"),
+    "delivered": ("images", "images"),
     "missing": ("missing", "missing"),
     "refused": ("refusals", "refusals"),
 }
@@ -245,7 +245,7 @@ GENERATE_MANY = (
         key="many-cpu",
         title="generate_many of 2,500 images of 1 KB, 64 at a time",
         unit="CPU ms",
-        probe=cpu_per_picture,
+        probe=cpu_per_image,
         contenders=(OURS, SDK, FLOOR),
         goals=(
             Goal("<= 0.67 ms, 1,500 a second and core", 1 / 1.5),

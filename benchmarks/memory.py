@@ -32,10 +32,10 @@ class Keeper(Tally):
 
     kept: list[bytes] = Factory(list[bytes])
 
-    def hand(self, picture: bytes | Path | int) -> None:
-        super().hand(picture)
-        if isinstance(picture, bytes):
-            self.kept.append(picture)
+    def hand(self, image: bytes | Path | int) -> None:
+        super().hand(image)
+        if isinstance(image, bytes):
+            self.kept.append(image)
 
 
 async def memory(turn: Turn) -> float:

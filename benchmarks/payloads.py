@@ -54,7 +54,7 @@ class Shape:
     """
 
     nbytes: int
-    pictures: int = 1
+    images: int = 1
     stream: bool = False
     chunk: int = CHUNK_BYTES
     apart: bool = False
@@ -63,25 +63,25 @@ class Shape:
 
     @property
     def decoded_bytes(self) -> int:
-        return self.nbytes * self.pictures
+        return self.nbytes * self.images
 
 
 _FULL = {
-    "stream-1kb": Shape(nbytes=1_000, pictures=2, stream=True),
-    "stream-2x2mb": Shape(nbytes=2_000_000, pictures=2, stream=True),
+    "stream-1kb": Shape(nbytes=1_000, images=2, stream=True),
+    "stream-2x2mb": Shape(nbytes=2_000_000, images=2, stream=True),
     "stream-2mb": Shape(nbytes=2_000_000, stream=True),
     "stream-8mb": Shape(nbytes=8_000_000, stream=True),
     "stream-32mb": Shape(nbytes=32_000_000, stream=True),
-    "stream-2x8mb": Shape(nbytes=8_000_000, pictures=2, stream=True),
+    "stream-2x8mb": Shape(nbytes=8_000_000, images=2, stream=True),
     "pieces-2mb": Shape(nbytes=2_000_000, stream=True, chunk=1024, apart=True),
     "pieces-8mb": Shape(nbytes=8_000_000, stream=True, chunk=1024, apart=True),
     "paced-2mb": Shape(nbytes=2_000_000, stream=True, chunk=_PIECE_CHUNK),
     "paced-8mb": Shape(nbytes=8_000_000, stream=True, chunk=_PIECE_CHUNK),
     "last-8mb": Shape(nbytes=8_000_000, stream=True, gate=Gate.DRAINED),
-    "crowd": Shape(nbytes=4_000, pictures=2, stream=True, gate=Gate.CROWD, crowd=1_000),
+    "crowd": Shape(nbytes=4_000, images=2, stream=True, gate=Gate.CROWD, crowd=1_000),
     "json-1kb": Shape(nbytes=1_000),
     "json-8mb": Shape(nbytes=8_000_000),
-    "json-10x8mb": Shape(nbytes=8_000_000, pictures=10),
+    "json-10x8mb": Shape(nbytes=8_000_000, images=10),
 }
 SHAPES = _FULL | {
     f"{name}-small": evolve(shape, nbytes=min(shape.nbytes, 100_000), crowd=shape.crowd // 10)
@@ -90,14 +90,14 @@ SHAPES = _FULL | {
 
 
 def digests(shape: Shape) -> list[str]:
-    return [_digest(shape.nbytes, number) for number in range(shape.pictures)]
+    return [_digest(shape.nbytes, number) for number in range(shape.images)]
 
 
 def body(shape: Shape) -> bytes:
     """The answer without HTTP around it."""
     if shape.stream:
         return b"".join(_events(shape))
-    data = [{"b64_json": _base64(shape.nbytes, number)} for number in range(shape.pictures)]
+    data = [{"b64_json": _base64(shape.nbytes, number)} for number in range(shape.images)]
     return _compact({"created": 1, "background": "opaque", "data": data, **LOOK, "usage": USAGE})
 
 
@@ -118,8 +118,8 @@ def response(shape: Shape) -> list[bytes]:
 
 
 def _events(shape: Shape) -> Iterator[bytes]:
-    for number in range(shape.pictures):
-        if number == shape.pictures - 1:
+    for number in range(shape.images):
+        if number == shape.images - 1:
             yield _event("completed", shape.nbytes, number, {"usage": USAGE})
         else:
             yield _event("partial_image", shape.nbytes, number, {"partial_image_index": number})
@@ -132,7 +132,7 @@ def _event(kind: str, nbytes: int, number: int, last: dict[str, object]) -> byte
     return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
 
 
-def _picture(nbytes: int, number: int) -> bytes:
+def _image(nbytes: int, number: int) -> bytes:
     """Noise with the beginning and the end of a PNG around it."""
     head = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 1024, 1024, 8, 6, 0, 0, 0, 0)
     end = struct.pack(">II4sI", 0, 0, b"IEND", 0)
@@ -142,12 +142,12 @@ def _picture(nbytes: int, number: int) -> bytes:
 
 
 def _base64(nbytes: int, number: int) -> str:
-    return base64.b64encode(_picture(nbytes, number)).decode()
+    return base64.b64encode(_image(nbytes, number)).decode()
 
 
 @functools.cache
 def _digest(nbytes: int, number: int) -> str:
-    return hashlib.sha256(_picture(nbytes, number)).hexdigest()
+    return hashlib.sha256(_image(nbytes, number)).hexdigest()
 
 
 def _compact(value: object) -> bytes:

@@ -50,21 +50,21 @@ class Door:
     bucket: Bucket
     exact: bool
     seconds: float
-    picture: bytes = Factory(lambda: response(SHAPES[SHAPE])[0])
-    pictures: int = 0
+    image: bytes = Factory(lambda: response(SHAPES[SHAPE])[0])
+    images: int = 0
     refused: int = 0
 
     def answer(self, request: bytes) -> tuple[bytes, float]:
         """The answer, and how long it takes."""
         if request.startswith(b"GET"):
-            counts = {"pictures": self.pictures, "refused": self.refused}
+            counts = {"images": self.images, "refused": self.refused}
             return _http("200 OK", json.dumps(counts).encode()), 0.0
         wait = self.bucket.take(time.monotonic())
         if wait:
             self.refused += 1
             return self._refusal(wait), 0.0
-        self.pictures += 1
-        return self.picture, self.seconds
+        self.images += 1
+        return self.image, self.seconds
 
     def _refusal(self, wait: float) -> bytes:
         headers = f"Retry-After: {math.ceil(wait)}\r\n"

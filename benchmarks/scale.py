@@ -25,10 +25,10 @@ CALLS_EACH = {"generate_many": 1, "Batch": 2}
 """Tasks of one call: the batch writes an image and its row in a task that a cancellation does not cut short."""
 
 
-async def measure(way: str, prompts: int, concurrency: int, picture: bytes) -> Seen:
+async def measure(way: str, prompts: int, concurrency: int, image: bytes) -> Seen:
     """What one way showed. Raises RuntimeError where its process fails."""
     with tempfile.TemporaryDirectory() as folder:
-        async with LocalImagesServer(api_key=KEY, pictures=picture, keep_requests=0) as server:
+        async with LocalImagesServer(api_key=KEY, pictures=image, keep_requests=0) as server:
             asked = server.base_url, folder, str(prompts), str(concurrency)
             return Seen(**await apart("benchmarks.scaling", way, *asked))
 
@@ -64,17 +64,17 @@ def judge_growth(way: str, quarter: Seen, seen: Seen, prompts: int) -> list[tupl
     ]
 
 
-def judge(way: str, seen: Seen, prompts: int, concurrency: int, picture: int) -> list[tuple[str, str, bool]]:
-    """Each goal, what was found, and whether that is enough; `picture` is an image's size in bytes."""
-    allowed = MEMORY_MB + concurrency * picture / 1e6
+def judge(way: str, seen: Seen, prompts: int, concurrency: int, image: int) -> list[tuple[str, str, bool]]:
+    """Each goal, what was found, and whether that is enough; `image` is an image's size in bytes."""
+    allowed = MEMORY_MB + concurrency * image / 1e6
     above = (seen.peak - seen.idle) / 1e6
     failed = sum(seen.errors.values())
     tasks = CALLS_EACH[way] * concurrency + FEEDERS
     goals = [
         (
             "all delivered, no error",
-            f"{seen.pictures:,} images, {failed} errors",
-            not failed and seen.pictures == prompts,
+            f"{seen.images:,} images, {failed} errors",
+            not failed and seen.images == prompts,
         ),
         (f"memory above idle <= {allowed:.0f} MB", f"{above:.1f} MB", above <= allowed),
         (f"tasks <= {tasks}", f"{seen.tasks}", seen.tasks <= tasks),
@@ -94,21 +94,21 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := set(arguments.ways) - set(ways):
         parser.error(f"no such way: {', '.join(sorted(unknown))}")
-    picture, good = noise(SIDE), True
-    print(f"{arguments.prompts:,} prompts, {arguments.concurrency} at once, images of {len(picture):,} bytes")
+    image, good = noise(SIDE), True
+    print(f"{arguments.prompts:,} prompts, {arguments.concurrency} at once, images of {len(image):,} bytes")
     for way in arguments.ways or ways:
         if way in ALONE:
             quarter, seen = asyncio.run(measure_growth(way, arguments.prompts))
             print(f"\n{way}: {seen.seconds:.2f} s of the processor, {seen.idle / 1e6:.1f} MB when idle")
             goals = judge_growth(way, quarter, seen, arguments.prompts)
         else:
-            seen = asyncio.run(measure(way, arguments.prompts, arguments.concurrency, picture))
+            seen = asyncio.run(measure(way, arguments.prompts, arguments.concurrency, image))
             rate = seen.done / seen.seconds
             print(
                 f"\n{way}: {seen.seconds:.1f} s, {rate:,.0f} a second, {seen.idle / 1e6:.1f} MB when idle, "
                 f"{seen.all_tasks} tasks with those of aiohttp"
             )
-            goals = judge(way, seen, arguments.prompts, arguments.concurrency, len(picture))
+            goals = judge(way, seen, arguments.prompts, arguments.concurrency, len(image))
         for goal, found, met in goals:
             print(f"  {goal:32} {found:28} {'met' if met else 'NOT MET'}")
             good = good and met

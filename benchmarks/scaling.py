@@ -37,7 +37,7 @@ class Seen:
     ahead: int = 0
     tasks: int = 0
     all_tasks: int = 0
-    pictures: int = 0
+    images: int = 0
     errors: dict[str, int] = Factory(dict[str, int])
 
     def prompts(self, count: int) -> Iterator[str]:
@@ -111,15 +111,15 @@ async def finish(_: Any, folder: Path, seen: Seen, prompts: int, __: int) -> Non
     from openai_images.batch.journal.journal_reader import StoredFile
 
     (folder / "images").mkdir(parents=True)
-    picture = noise(4)
-    digest, at = hashlib.sha256(picture).hexdigest(), "2026-11-29T00:00:00.000Z"
+    image = noise(4)
+    digest, at = hashlib.sha256(image).hexdigest(), "2026-11-29T00:00:00.000Z"
     with (folder / "journal.jsonl").open("wb") as journal:
         journal.write(encode_row({"state": "begun", "key": None, "format": FORMAT, "at": at}))
         for item in resolve_items(_items(seen, prompts), MODEL, BatchOptions()):
             path = folder / "images" / f"{item.key}.png"
-            path.write_bytes(picture)
+            path.write_bytes(image)
             written = path.stat().st_mtime_ns
-            file = StoredFile(f"images/{path.name}", len(picture), digest, written, 4, 4, "image/png")
+            file = StoredFile(f"images/{path.name}", len(image), digest, written, 4, 4, "image/png")
             sent = {"state": "sent", "key": item.key, "request": item.digest, "stem": item.key, "pictures": 1}
             usage = {"input_tokens": 20, "output_tokens": 196, "total_tokens": 216}
             about = {
@@ -198,7 +198,7 @@ async def measure(way: Way, url: str, folder: Path, prompts: int, concurrency: i
         seen.peak = peak()
     digests = [hashlib.sha256(path.read_bytes()).digest() for path in sorted((folder / "run").rglob("*.png"))]
     assert len(set(digests)) <= 1, "the images differ"
-    seen.pictures = len(digests)
+    seen.images = len(digests)
     return seen
 
 

@@ -58,13 +58,13 @@ class Tally:
     nbytes: int = 0
     last: bytes | Path | int = 0
 
-    def hand(self, picture: bytes | Path | int) -> None:
+    def hand(self, image: bytes | Path | int) -> None:
         """Take one image; it is free to go when the next one comes."""
-        self.last = picture
-        if isinstance(picture, bytes):
-            self.nbytes += len(picture)
+        self.last = image
+        if isinstance(image, bytes):
+            self.nbytes += len(image)
         else:
-            self.nbytes += picture if isinstance(picture, int) else picture.stat().st_size
+            self.nbytes += image if isinstance(image, int) else image.stat().st_size
 
 
 @frozen
@@ -98,9 +98,9 @@ class Turn:
     async def warm(self, connections: int = 1) -> AsyncGenerator[Ask]:
         """The contender, with open connections, after a call whose images were looked at."""
 
-        def look_at(picture: bytes | Path | int) -> None:
-            if not isinstance(picture, int):
-                data = picture if isinstance(picture, bytes) else picture.read_bytes()
+        def look_at(image: bytes | Path | int) -> None:
+            if not isinstance(image, int):
+                data = image if isinstance(image, bytes) else image.read_bytes()
                 self.digests.append(hashlib.sha256(data).hexdigest())
 
         async with self.contender(self.case.shape) as ask:

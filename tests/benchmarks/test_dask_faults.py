@@ -9,7 +9,7 @@ import pytest
 from benchmarks.dask_case import Case, Cluster, Story, judge_posts, judge_unknown
 from benchmarks.dask_faults import describe
 
-CASE = Case(items=3, picture=b"picture")
+CASE = Case(items=3, image=b"picture")
 
 
 class Seen(Cluster):

@@ -67,7 +67,7 @@ def test_an_adopted_picture_is_neither_missing_nor_sent_again(job: Job, named: b
         good.resumed, rows=rows(k1="sent done", k2="sent done", k3="sent done"), files=files(1, 2, 3)
     )
     ended = evolve(resumed, posts=Counter("abc"))
-    assert wrong(job, story(killed=killed, resumed=resumed, ended=ended, said="", codes=(0, 0))) == []
+    assert wrong(job, story(killed=killed, resumed=resumed, ended=ended, output="", codes=(0, 0))) == []
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_broken_promise_is_seen(job: Job, part: str, change: dict[str, Any], s
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"said": "all is well"}, "00002 is missing and not named"),
+        ({"output": "all is well"}, "00002 is missing and not named"),
         ({"codes": (0, 0)}, "exit code 0 with 1 missing"),
         ({"codes": (1, 1)}, "exit code 1 with nothing missing"),
     ],

@@ -49,7 +49,7 @@ def test_a_refusal_says_when_to_come_back(exact: bool, headers: list[bytes], aga
     )
     assert json.loads(body)["error"]["message"].endswith(again)
     assert b"ratelimit" not in head.lower()
-    assert (door.pictures, door.refused) == (1, 1)
+    assert (door.images, door.refused) == (1, 1)
 
 
 def test_the_ideal_is_what_the_server_allows() -> None:
@@ -79,25 +79,25 @@ def test_all_workers_give_the_same_numbers_of_a_load_without_a_limit() -> None:
         assert turn.parts == {"delivered": 12, "missing": 0, "refused": 0}
 
 
-def test_what_pictures_take_is_measured() -> None:
+def test_what_images_take_is_measured() -> None:
     """CPU of each, and the memory of many by that of a few, each worker in its turn."""
     case = evolve(case_of("many-cpu"), load=Load(prompts=64, concurrency=4))
     with running._server(case) as server:
-        assert 0 < asyncio.run(many.cpu_per_picture(Turn(FLOOR, case, server.port))) < 1_000
+        assert 0 < asyncio.run(many.cpu_per_image(Turn(FLOOR, case, server.port))) < 1_000
         turn = Turn(OURS, case, server.port)
         assert -50 < asyncio.run(many.memory_growth(turn)) < 50
     assert [note.partition(":")[0] for note in turn.notes] == ["4 images", "64 images"]
 
 
-def test_a_picture_that_is_missing_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_is_missing_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it takes is told of all or of none."""
 
     async def fail(*_: Any) -> Done:
-        return Done(pictures=1, errors={"OSError": 63})
+        return Done(images=1, errors={"OSError": 63})
 
     monkeypatch.setitem(many.WORKERS, OURS, fail)
     case = evolve(case_of("many-cpu"), load=Load(prompts=64, concurrency=4))
-    for measure in (many.cpu_per_picture, many.memory_growth):
+    for measure in (many.cpu_per_image, many.memory_growth):
         with pytest.raises(AssertionError, match="OSError"):
             asyncio.run(measure(Turn(OURS, case, 1)))
 
@@ -109,7 +109,7 @@ def test_a_wrong_picture_does_not_count() -> None:
         done.take(b"other bytes")
     done.fail(OSError("a"))
     done.fail(OSError("b"))
-    assert (done.pictures, done.errors) == (0, {"OSError": 2})
+    assert (done.images, done.errors) == (0, {"OSError": 2})
     assert digests(SHAPES[SHAPE]) == [done._right]
 
 
@@ -150,7 +150,7 @@ def test_a_quick_run_asks_each_load_once(taken: list[tuple[str, int]]) -> None:
 
 def test_limits_have_a_table_of_their_own() -> None:
     """A row for each limit with images, refusals and time; whoever could not be measured is named."""
-    numbers = {"time": 1.02, "pictures": 150.0, "missing": 0.0, "refusals": 3.0}
+    numbers = {"time": 1.02, "images": 150.0, "missing": 0.0, "refusals": 3.0}
     outcomes = {
         case.key: Outcome(
             {OURS: [numbers[case.key.rpartition("-")[2]]]}, {SDK: "no module"}, {SDK_PATIENT: "OSError"}

@@ -13,7 +13,7 @@ from benchmarks.measures import case_of
 from benchmarks.payloads import SHAPES, Gate, Shape, body, digests, response
 from benchmarks.running import Effort, compare
 
-SMALL = Shape(nbytes=10_000, pictures=3, stream=True)
+SMALL = Shape(nbytes=10_000, images=3, stream=True)
 
 
 def dechunked(data: bytes) -> bytes:
@@ -58,16 +58,16 @@ def test_the_last_bytes_are_held_back() -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_the_pictures_are_those_of_the_digests(stream: bool) -> None:
+def test_the_images_are_those_of_the_digests(stream: bool) -> None:
     """Of their size, each another, and the same whenever they are made."""
     shape = evolve(SMALL, stream=stream)
     if stream:
         docs = [json.loads(data) for data in re.findall(rb"^data: (.*)$", body(shape), re.MULTILINE)]
     else:
         docs = json.loads(body(shape))["data"]
-    pictures = [base64.b64decode(doc["b64_json"]) for doc in docs]
-    assert [len(picture) for picture in pictures] == [10_000] * 3
-    assert [hashlib.sha256(picture).hexdigest() for picture in pictures] == digests(shape)
+    images = [base64.b64decode(doc["b64_json"]) for doc in docs]
+    assert [len(image) for image in images] == [10_000] * 3
+    assert [hashlib.sha256(image).hexdigest() for image in images] == digests(shape)
     assert len(set(digests(shape))) == 3
 
 

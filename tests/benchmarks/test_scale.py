@@ -18,7 +18,7 @@ async def test_each_way_meets_its_goals(way: str) -> None:
     seen = await scale.measure(way, 100, 10, picture)
     goals = judge(way, seen, 100, 10, len(picture))
     assert [goal for goal, _, met in goals if not met] == []
-    assert (seen.done, seen.read, seen.pictures) == (100, 100, 100)
+    assert (seen.done, seen.read, seen.images) == (100, 100, 100)
     assert seen.tasks >= 10
     assert seen.peak > seen.idle > 0
 
@@ -48,7 +48,7 @@ def test_the_goals_of_growth(seconds: float, peak: int, met: list[bool]) -> None
     [
         ({}, [True, True, True, True]),
         ({"errors": {"OSError": 1}}, [False, True, True, True]),
-        ({"pictures": 99}, [False, True, True, True]),
+        ({"images": 99}, [False, True, True, True]),
         ({"peak": 260_000_001}, [True, False, True, True]),
         ({"tasks": 13}, [True, True, False, True]),
         ({"ahead": 13}, [True, True, True, False]),
@@ -56,8 +56,8 @@ def test_the_goals_of_growth(seconds: float, peak: int, met: list[bool]) -> None
 )
 def test_the_goals_of_a_large_run(change: dict[str, Any], met: list[bool]) -> None:
     """Images, memory (150 MB and an image for each slot), tasks, and how far it read ahead."""
-    seen = evolve(Seen(idle=100_000_000, peak=260_000_000, pictures=100, tasks=12, ahead=12), **change)
-    found = judge("generate_many", seen, prompts=100, concurrency=10, picture=1_000_000)
+    seen = evolve(Seen(idle=100_000_000, peak=260_000_000, images=100, tasks=12, ahead=12), **change)
+    found = judge("generate_many", seen, prompts=100, concurrency=10, image=1_000_000)
     assert [good for _, _, good in found] == met
     assert len(judge("Batch", seen, 100, 10, 1_000_000)) == 3
 
@@ -69,7 +69,7 @@ def test_the_command_says_what_it_found(
     """A line for each goal; exit code 1 where one is not met."""
 
     async def measured(*_: Any) -> Seen:
-        return Seen(idle=1, peak=2, seconds=2.0, done=50, pictures=50, errors=errors)
+        return Seen(idle=1, peak=2, seconds=2.0, done=50, images=50, errors=errors)
 
     monkeypatch.setattr(scale, "measure", measured)
     monkeypatch.setattr("sys.argv", ["scale", "generate_many", "--prompts", "50"])

@@ -75,8 +75,8 @@ def test_nothing_that_was_sent_comes_out(answer: Answer) -> None:
         assert KEY not in text
         assert PROMPT.split(",")[0] not in text
         assert "a sentinel otter, rewritten" not in text
-        assert base64.b64decode(corpus.pictures()["png"]).hex() not in text
-        assert corpus.pictures()["png"][:60] not in text
+        assert base64.b64decode(corpus.images()["png"]).hex() not in text
+        assert corpus.images()["png"][:60] not in text
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ def test_zeros_and_nothing_are_no_price(name: str) -> None:
 
 def test_the_pictures_are_real() -> None:
     """Pillow opens each but the SVG; the base64 of the first has all that servers spell in ways of their own."""
-    found = {name: base64.b64decode(text) for name, text in corpus.pictures().items()}
+    found = {name: base64.b64decode(text) for name, text in corpus.images().items()}
     assert found.pop("svg").startswith(b"<svg ")
     for name, data in found.items():
         with Pillow.open(io.BytesIO(data)) as picture:
             picture.load()
             assert picture.format == {"partial": "PNG"}.get(name, name.upper())
-    png = corpus.pictures()["png"]
+    png = corpus.images()["png"]
     assert "+" in png
     assert "/" in png
     assert png.endswith("==")
@@ -133,4 +133,4 @@ def test_a_file_that_is_not_as_it_should_be(tmp_path: Path, text: str, wrong: st
     path = tmp_path / "odd.http"
     path.write_text(text)
     with pytest.raises(ValueError, match=wrong):
-        corpus._read(path, corpus.pictures())
+        corpus._read(path, corpus.images())
