@@ -83,14 +83,8 @@ def output_tokens(model: str | None, size: str | None, quality: str | None) -> i
     if not patches or match is None:
         return None
     short, long = sorted((int(match[1]), int(match[2])))
-    return factor * _formula(patches, short, long) if _is_allowed(short, long) else None
-
-
-def _is_allowed(short: int, long: int) -> bool:
-    """Return whether an image can have these sides, by the published rules."""
-    return long <= LONGEST_EDGE and long <= 3 * short and FEWEST_PIXELS <= short * long <= MOST_PIXELS
-
-
-def _formula(patches: int, short: int, long: int) -> int:
-    """Half a patch rounds to the even neighbor, half a token up."""
-    return -(-patches * round(patches * short / long) * (2_000_000 + short * long) // 4_000_000)
+    if long > min(LONGEST_EDGE, 3 * short) or not FEWEST_PIXELS <= short * long <= MOST_PIXELS:
+        return None
+    # Half a patch rounds to the even neighbor, half a token up.
+    tokens = -(-patches * round(patches * short / long) * (2_000_000 + short * long) // 4_000_000)
+    return factor * tokens

@@ -157,12 +157,13 @@ def _instruments(telemetry: Telemetry | None) -> Instruments | None:
     if telemetry is None:
         return None
     # Imported here: other clients start faster without it.
-    from openai_images.telemetry import telemetry as module  # noqa: PLC0415
+    from openai_images.telemetry.instruments import Instruments  # noqa: PLC0415
+    from openai_images.telemetry.telemetry import Telemetry  # noqa: PLC0415
 
     value: Any = telemetry  # callers may be untyped
-    if not isinstance(value, module.Telemetry):
+    if not isinstance(value, Telemetry):
         raise ConfigurationError(f"telemetry must be Telemetry(…) or None, not {type(value).__name__}")
-    return module.new_instruments(telemetry)
+    return Instruments(telemetry)
 
 
 def _check(settings: Settings, endpoint: EndpointSource) -> None:

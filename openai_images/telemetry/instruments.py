@@ -14,12 +14,13 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry import metrics, trace
-
 from openai_images._version import __version__
+from openai_images.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from openai_images.catalog.prices import Prices
+    from opentelemetry import metrics
+
+    from openai_images.telemetry.telemetry import Telemetry
 
 _log = logging.getLogger("openai_images")
 
@@ -30,48 +31,58 @@ _TOKENS: Final = tuple(4**power for power in range(14))
 """Bucket boundaries of token counts: 1 to 67 million."""
 
 
+_COUNTERS: Final = (
+    ("images", "{image}", "Number of complete images received."),
+    ("cost", "{USD}", "Cost in US dollars, as far as token counts and prices are known."),
+    ("refusals", "{request}", "Number of requests blocked by the safety system."),
+    ("unknown_outcomes", "{call}", "Number of calls without a result that may have been billed."),
+)
+
+
 class Instruments:
     """The tracer and the instruments that record the calls of a client."""
 
-    def __init__(
-        self,
-        tracer_provider: trace.TracerProvider | None,
-        meter_provider: metrics.MeterProvider | None,
-        *,
-        capture_prompts: bool,
-        prices: Prices | None,
-    ) -> None:
-        """None means the global provider, also one that is set later."""
-        self.capture_prompts = capture_prompts
-        self.prices = prices
-        self.tracer = trace.get_tracer(_NAME, __version__, tracer_provider)
-        self._meter = metrics.get_meter(_NAME, __version__, meter_provider)
+    def __init__(self, telemetry: Telemetry) -> None:
+        """Raises `ConfigurationError` if OpenTelemetry is not installed."""
+        try:
+            # Imported here: OpenTelemetry is optional.
+            from opentelemetry import metrics, trace  # noqa: PLC0415
+        except ImportError as error:
+            raise ConfigurationError(
+                "telemetry= needs opentelemetry-api, which is not installed: pip install 'openai-images[otel]'"
+            ) from error
+        self.capture_prompts, self.prices = telemetry.capture_prompts, telemetry.prices
+        self.tracer = trace.get_tracer(_NAME, __version__, telemetry.tracer_provider)
+        meter = metrics.get_meter(_NAME, __version__, telemetry.meter_provider)
         self._has_failed = False
-        inference, own = "gen_ai.client.inference", f"{_NAME}.client"
-        self.duration = self._times(
-            f"{inference}.duration", "Duration of a call, with all its attempts and waits."
+
+        def histogram(name: str, unit: str, text: str, bounds: tuple[float, ...]) -> metrics.Histogram:
+            name = f"gen_ai.client.inference.{name}"
+            return meter.create_histogram(name, unit, text, explicit_bucket_boundaries_advisory=bounds)
+
+        self.duration = histogram(
+            "duration", "s", "Duration of a call, with all its attempts and waits.", _SECONDS
         )
-        self.time_to_first_chunk = self._times(
-            f"{inference}.time_to_first_chunk",
+        self.time_to_first_chunk = histogram(
+            "time_to_first_chunk",
+            "s",
             "Time from sending the request of a stream to its first image, partial or complete.",
+            _SECONDS,
         )
-        self.tokens_of_call = {kind: self._tokens_of_call(inference, kind) for kind in ("input", "output")}
-        count = self._meter.create_counter
-        self.tokens = {
-            kind: count(f"{inference}.usage.{kind}_tokens", "{token}", f"Number of {kind} tokens used.")
+        self.tokens_of_call = {
+            kind: histogram(
+                f"operation.{kind}_tokens", "{token}", f"Number of {kind} tokens of a call.", _TOKENS
+            )
             for kind in ("input", "output")
         }
-        self.images = count(f"{own}.images", "{image}", "Number of complete images received.")
-        self.cost = count(
-            f"{own}.cost", "{USD}", "Cost in US dollars, as far as token counts and prices are known."
-        )
-        self.refusals = count(
-            f"{own}.refusals", "{request}", "Number of requests blocked by the safety system."
-        )
-        self.unknown_outcomes = count(
-            f"{own}.unknown_outcomes",
-            "{call}",
-            "Number of calls without a result that may have been billed.",
+        self.tokens = {
+            kind: meter.create_counter(
+                f"gen_ai.client.inference.usage.{kind}_tokens", "{token}", f"Number of {kind} tokens used."
+            )
+            for kind in ("input", "output")
+        }
+        self.images, self.cost, self.refusals, self.unknown_outcomes = (
+            meter.create_counter(f"openai_images.client.{name}", unit, text) for name, unit, text in _COUNTERS
         )
 
     @contextmanager
@@ -83,16 +94,3 @@ class Instruments:
             level = logging.DEBUG if self._has_failed else logging.WARNING
             self._has_failed = True
             _log.log(level, "telemetry failed with %s; calls continue without it", type(error).__name__)
-
-    def _times(self, name: str, description: str) -> metrics.Histogram:
-        return self._meter.create_histogram(
-            name, "s", description, explicit_bucket_boundaries_advisory=_SECONDS
-        )
-
-    def _tokens_of_call(self, prefix: str, kind: str) -> metrics.Histogram:
-        return self._meter.create_histogram(
-            f"{prefix}.operation.{kind}_tokens",
-            "{token}",
-            f"Number of {kind} tokens of a call.",
-            explicit_bucket_boundaries_advisory=_TOKENS,
-        )

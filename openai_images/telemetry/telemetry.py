@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from openai_images._util.attrs import must_be, short_repr
-from openai_images.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
     from openai_images.catalog.prices import Prices
-    from openai_images.telemetry.instruments import Instruments
 
 
 def _has(method: str) -> Any:
@@ -46,20 +44,3 @@ class Telemetry:
         default=False, validator=must_be("True or False", lambda value: isinstance(value, bool))
     )
     prices: Prices | None = None
-
-
-def new_instruments(telemetry: Telemetry) -> Instruments:
-    """Return the instruments of a client. Raises `ConfigurationError` if OpenTelemetry is not installed."""
-    try:
-        # Imported here: OpenTelemetry is optional.
-        from openai_images.telemetry.instruments import Instruments  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigurationError(
-            "telemetry= needs opentelemetry-api, which is not installed: pip install 'openai-images[otel]'"
-        ) from error
-    return Instruments(
-        telemetry.tracer_provider,
-        telemetry.meter_provider,
-        capture_prompts=telemetry.capture_prompts,
-        prices=telemetry.prices,
-    )

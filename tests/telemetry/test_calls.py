@@ -27,7 +27,7 @@ from openai_images import (
     __version__,
 )
 from openai_images.server import LocalImagesServer
-from openai_images.telemetry.telemetry import new_instruments
+from openai_images.telemetry.instruments import Instruments
 from tests.helpers.clients import B64, COMPLETED, PNG, PROMPT, FakeTime, client_of, event, partial
 from tests.helpers.leaks import until
 from tests.helpers.raw_server import CLOSE, LAST_CHUNK, STALL, RawServer, Script, chunked, reply
@@ -138,7 +138,7 @@ async def test_a_stream(client: ImagesClient, server: LocalImagesServer, recorde
 
 def test_units_and_buckets(recorded: Recorded) -> None:
     """Units are those of the conventions, and so are the bucket boundaries."""
-    instruments = new_instruments(recorded.telemetry())
+    instruments = Instruments(recorded.telemetry())
     for histogram in (
         instruments.duration,
         instruments.time_to_first_chunk,
