@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from openai_images.many.outcomes import Outcomes
     from openai_images.models.cost import cost_of, estimate_cost, estimate_cost_range
     from openai_images.models.image import Image
-    from openai_images.models.model_info import ModelInfo
     from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
     from openai_images.models.outcomes import Failed, Outcome, Progress, Succeeded
     from openai_images.models.parameters import CallOptions, EditKeywords, GenerateKeywords
@@ -71,6 +70,7 @@ if TYPE_CHECKING:
         CompletedImage,
         ImageEvent,
         ImageResult,
+        ModelInfo,
         PartialImage,
         UnknownEvent,
     )
@@ -101,11 +101,17 @@ _MODULES = {
         "ImageInput",
         "ImageReference",
     ),
-    "models.results": ("CompletedImage", "ImageEvent", "ImageResult", "PartialImage", "UnknownEvent"),
+    "models.results": (
+        "CompletedImage",
+        "ImageEvent",
+        "ImageResult",
+        "ModelInfo",
+        "PartialImage",
+        "UnknownEvent",
+    ),
     "models.usage": ("SvgUsage", "TokenDetails", "Usage"),
     "models.options": ("Limits", "RetryPolicy", "Timeouts", "Timing"),
     "models.outcomes": ("Failed", "Outcome", "Progress", "Succeeded"),
-    "models.model_info": ("ModelInfo",),
     "catalog.models": ("ModelSpec", "SizeRules", "known_models"),
     "catalog.prices": ("PUBLISHED_PRICES", "ModelPrice", "Prices", "read_prices"),
     "catalog.sizes": ("size_of_ratio",),

@@ -21,7 +21,7 @@ PAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "requests": ("models.requests", "models.parameters"),
     "results": ("models.results", "models.image", "models.usage", "models.outcomes"),
     "settings": ("models.options",),
-    "costs": ("catalog", "models.cost", "models.estimate", "models.model_info"),
+    "costs": ("catalog", "models.cost"),
     "batches": ("batch",),
     "errors": ("errors",),
 }

@@ -16,7 +16,7 @@ from attrs import evolve, field, fields_dict, frozen
 
 from openai_images._util.attrs import must_be, repr_keys, safe_repr
 from openai_images._util.json import is_mapping
-from openai_images.catalog.tokens import model_family
+from openai_images.catalog.models import model_family
 from openai_images.errors import ConfigurationError
 
 _EXPECTED: Final = 'US dollars for 1,000,000 tokens, such as "8" or "0.25"'

@@ -10,8 +10,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Final
 
-from openai_images.catalog.models import SIZE_RULES, find_model
-from openai_images.catalog.tokens import FEWEST_PIXELS, LONGEST_EDGE, MOST_PIXELS
+from openai_images.catalog.models import FEWEST_PIXELS, LONGEST_EDGE, MOST_PIXELS, SIZE_RULES, find_model
 from openai_images.errors import RequestInvalidError
 
 if TYPE_CHECKING:

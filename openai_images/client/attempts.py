@@ -28,7 +28,7 @@ from openai_images.wire.error_mapping import ResponseContext, error_from_body
 
 if TYPE_CHECKING:
     from openai_images.models.outcomes import CallObserver
-    from openai_images.telemetry.instruments import Instruments
+    from openai_images.telemetry.telemetry import Instruments
 
 _log = logging.getLogger("openai_images")
 

@@ -30,14 +30,13 @@ from openai_images.models.image import Image
 from openai_images.models.options import Limits, RetryPolicy, Timeouts, Timing
 from openai_images.models.parameters import CallOptions, EditKeywords, GenerateKeywords, shows
 from openai_images.models.requests import EditRequest, GenerateRequest
-from openai_images.models.results import ImageResult
+from openai_images.models.results import ImageResult, ModelInfo
 from openai_images.validation.validator import Mode
 
 if TYPE_CHECKING:
     from openai_images.catalog.prices import Prices
     from openai_images.http.azure import AzureConfig
     from openai_images.many.outcomes import Outcomes
-    from openai_images.models.model_info import ModelInfo
     from openai_images.models.outcomes import Progress
     from openai_images.telemetry.telemetry import Telemetry
 

@@ -15,7 +15,7 @@ from openai_images.client.attempts import CallContext
 from openai_images.errors import ConfigurationError, DecodeError, annotate
 from openai_images.http.endpoint import Endpoint
 from openai_images.http.get_requests import Document, get
-from openai_images.models.model_info import ModelInfo, read_models
+from openai_images.models.results import ModelInfo, read_models
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
 from openai_images.wire.requests import merge_headers
 

@@ -28,8 +28,7 @@ from openai_images.ratelimit.new_limiter import new_limiter
 from openai_images.validation.validator import Mode, RequestValidator
 
 if TYPE_CHECKING:
-    from openai_images.telemetry.instruments import Instruments
-    from openai_images.telemetry.telemetry import Telemetry
+    from openai_images.telemetry.telemetry import Instruments, Telemetry
 
 _BY_VALUE = frozenset({"cloudpickle", "dill"})
 """If one of these is imported (Dask, Ray and joblib use them), functions that `pickle` rejects can be pickled."""
@@ -157,13 +156,12 @@ def _instruments(telemetry: Telemetry | None) -> Instruments | None:
     if telemetry is None:
         return None
     # Imported here: other clients start faster without it.
-    from openai_images.telemetry.instruments import Instruments  # noqa: PLC0415
-    from openai_images.telemetry.telemetry import Telemetry  # noqa: PLC0415
+    from openai_images.telemetry import telemetry as module  # noqa: PLC0415
 
     value: Any = telemetry  # callers may be untyped
-    if not isinstance(value, Telemetry):
+    if not isinstance(value, module.Telemetry):
         raise ConfigurationError(f"telemetry must be Telemetry(…) or None, not {type(value).__name__}")
-    return Instruments(telemetry)
+    return module.Instruments(telemetry)
 
 
 def _check(settings: Settings, endpoint: EndpointSource) -> None:

@@ -18,11 +18,11 @@ from openai_images.errors import ImagesError
 from openai_images.models.options import Timing
 from openai_images.models.outcomes import CallObserver
 from openai_images.models.results import ImageEvent
-from openai_images.telemetry.attributes import CallFacts
 from openai_images.telemetry.call_trace import CallEnd, CallTrace
+from openai_images.telemetry.telemetry import CallFacts
 
 if TYPE_CHECKING:
-    from openai_images.telemetry.instruments import Instruments
+    from openai_images.telemetry.telemetry import Instruments
 
 
 def trace_call(

@@ -13,6 +13,13 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from openai_images._util.json import is_mapping
+from openai_images.catalog.models import (
+    cheapest_size,
+    model_family,
+    most_expensive_size,
+    output_tokens,
+    qualities,
+)
 from openai_images.catalog.prices import (
     EXACT,
     PUBLISHED_PRICES,
@@ -22,13 +29,6 @@ from openai_images.catalog.prices import (
     add_amounts,
     is_count,
     sum_prices,
-)
-from openai_images.catalog.tokens import (
-    cheapest_size,
-    model_family,
-    most_expensive_size,
-    output_tokens,
-    qualities,
 )
 from openai_images.models.requests import GenerateRequest, set_parameters
 from openai_images.models.usage import PricedResult, TokenDetails, Usage

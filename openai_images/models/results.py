@@ -1,4 +1,4 @@
-"""Results and events of a call.
+"""Results and events of a call, and the models that a server lists.
 
 Invariants: frozen values; everything except the images may be missing (None); unknown fields of a response, and known
 fields of an unexpected type, are kept in `extra`.
@@ -7,13 +7,15 @@ Must not: count a missing usage as zero (a sum is None if one of its parts is).
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
 from openai_images._util.attrs import Hinted, repr_keys, short_repr
+from openai_images._util.json import is_list, is_object
 from openai_images.models.image import Image
 from openai_images.models.usage import SvgUsage, Usage, sum_usages
 
@@ -171,3 +173,50 @@ class UnknownEvent:
 
 ImageEvent: TypeAlias = PartialImage | CompletedImage | UnknownEvent
 """What a stream yields."""
+
+
+@frozen
+class ModelInfo:
+    """A model that the server offers to this key.
+
+    `created` is a Unix time in seconds; `shutdown_date` is the first day on which the model is not available, or None.
+    `extra` has the server's other fields.
+    """
+
+    id: str
+    """The model's name, as in `model=`."""
+    created: int | None = None
+    owned_by: str | None = None
+    """The owner that the server names."""
+    shutdown_date: date | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False, repr=repr_keys)
+
+
+def read_models(document: object) -> tuple[ModelInfo, ...] | None:
+    """Return the models of a decoded list (`data`, `models`, or a bare array); None if there is no list."""
+    if is_object(document):
+        document = document.get("data", document.get("models"))
+    return tuple(_models(document)) if is_list(document) else None
+
+
+def _models(items: list[Any]) -> Iterator[ModelInfo]:
+    for item in items:
+        fields: dict[str, Any] = dict(item) if is_object(item) else {"id": item}
+        names = [name for key in ("id", "name") if isinstance(name := fields.get(key), str) and name]
+        if not names:
+            continue
+        known: dict[str, Any] = {
+            "created": value if type(value := fields.get("created")) is int else None,
+            "owned_by": value if isinstance(value := fields.get("owned_by"), str) else None,
+            "shutdown_date": _date(fields.get("shutdown_date")),
+        }
+        read = {"id", "object", *(name for name, value in known.items() if value is not None)}
+        extra = {name: value for name, value in fields.items() if name not in read and value is not None}
+        yield ModelInfo(names[0], **known, extra=extra)
+
+
+def _date(value: object) -> date | None:
+    try:
+        return date.fromisoformat(value[:10]) if isinstance(value, str) else None
+    except ValueError:
+        return None

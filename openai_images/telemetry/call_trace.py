@@ -19,9 +19,10 @@ from opentelemetry import context as otel_context, trace
 from openai_images.errors import DownloadError, ImagesError, ModerationBlockedError
 from openai_images.models.outcomes import Progress, RunObserver
 from openai_images.models.results import ImageEvent, ImageResult, PartialImage, UnknownEvent
-from openai_images.telemetry.attributes import (
+from openai_images.telemetry.telemetry import (
     Attributes,
     CallFacts,
+    Instruments,
     by_modality,
     error_attributes,
     error_type,
@@ -33,7 +34,6 @@ from openai_images.telemetry.attributes import (
     response_model,
     usage_attributes,
 )
-from openai_images.telemetry.instruments import Instruments
 
 _MAX_EVENTS: Final = 50
 """Events of one name in a span: there may be many waits for a rate limit, and a server may send many partials."""

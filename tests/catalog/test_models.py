@@ -17,10 +17,10 @@ from openai_images.catalog.models import (
     find_model,
     known_values,
     live_models,
+    qualities,
     utc_date,
 )
 from openai_images.catalog.prices import PUBLISHED_PRICES
-from openai_images.catalog.tokens import qualities
 from openai_images.models.requests import EditParams, Model as ModelHint
 from openai_images.server.protocol.catalog import FIXED_SIZES, MODELS as SERVED, served_models
 from tests.validation.test_validator import DAYS

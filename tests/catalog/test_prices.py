@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from openai_images import PUBLISHED_PRICES, ConfigurationError, ModelPrice, Prices, read_prices
-from openai_images.catalog.tokens import most_expensive_size, output_tokens, qualities
+from openai_images.catalog.models import most_expensive_size, output_tokens, qualities
 from openai_images.server.protocol.catalog import MODELS, output_tokens as served_tokens, size_problem
 
 SUNBURST, FLARE = "gpt-image-2.5-sunburst", "gpt-image-2.5-flare"

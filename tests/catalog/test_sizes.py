@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, strategies as st
 
-from openai_images.catalog.models import MODELS
+from openai_images.catalog.models import MODELS, MOST_PIXELS
 from openai_images.catalog.sizes import (
     PROVEN_PIXELS,
     gif_sheet_problems,
@@ -17,7 +17,6 @@ from openai_images.catalog.sizes import (
     size_of_ratio,
     size_problems,
 )
-from openai_images.catalog.tokens import MOST_PIXELS
 from openai_images.errors import RequestInvalidError
 from openai_images.server.protocol.catalog import MODELS as SERVED, size_problem
 

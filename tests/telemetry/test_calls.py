@@ -27,7 +27,7 @@ from openai_images import (
     __version__,
 )
 from openai_images.server import LocalImagesServer
-from openai_images.telemetry.instruments import Instruments
+from openai_images.telemetry.telemetry import Instruments
 from tests.helpers.clients import B64, COMPLETED, PNG, PROMPT, FakeTime, client_of, event, partial
 from tests.helpers.leaks import until
 from tests.helpers.raw_server import CLOSE, LAST_CHUNK, STALL, RawServer, Script, chunked, reply
