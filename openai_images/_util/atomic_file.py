@@ -8,9 +8,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
-from contextlib import closing
+from io import BufferedWriter, FileIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 _WRITE_SIZE: Final = 256 * 1024
 
@@ -20,7 +20,7 @@ def part_path(folder: Path, name: str) -> Path:
     return folder / f".{name}.{os.urandom(4).hex()}.part"
 
 
-def create_part(path: Path) -> BinaryIO:
+def create_part(path: Path) -> FileIO:
     """Create a part file, unbuffered, and its folder if it is missing. Raises OSError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def create_part(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "wb", buffering=0)
 
 
-def open_part(folder: Path, name: str) -> tuple[BinaryIO, Path]:
+def open_part(folder: Path, name: str) -> tuple[FileIO, Path]:
     """Create a new part file for `name` in `folder`, which is created if it is missing. Raises OSError."""
     path = part_path(folder, name)
     try:
@@ -47,47 +47,17 @@ def named_error(error: OSError, part: Path, target: Path) -> OSError:
     return error
 
 
-class TextFile:
-    """The file `name` in UTF-8, which replaces an older one when it is `publish`ed; `close` it in any case.
-
-    Every method but `close` raises OSError.
-    """
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._file, self._part = open_part(folder, name)
-        self._target = folder / name
-        self._data = bytearray()
-
-    def write(self, text: str) -> None:
-        """Add a text; it is buffered and written in large blocks."""
-        self._data += text.encode("utf-8", "replace")
-        if len(self._data) >= _WRITE_SIZE:
-            self._write_some()
-
-    def publish(self) -> Path:
-        """Write the rest and move the file to its name."""
-        while self._data:
-            self._write_some()
-        self._file.close()
-        return publish(self._part, self._target, overwrite=True)
-
-    def close(self) -> None:
-        """Remove the file if it was not published. Idempotent."""
-        self._file.close()
-        self._part.unlink(missing_ok=True)
-
-    def _write_some(self) -> None:
-        del self._data[
-            : self._file.write(self._data)
-        ]  # a nearly full disk writes only a part, without an error
-
-
-def replace_text(folder: Path, name: str, pieces: Iterable[str]) -> Path:
-    """Write the file `name` in UTF-8, replacing an older one, and return its path. Raises OSError."""
-    with closing(TextFile(folder, name)) as file:
-        for piece in pieces:
-            file.write(piece)
-        return file.publish()
+def replace_file(folder: Path, name: str, pieces: Iterable[bytes | str]) -> Path:
+    """Write the file `name` (texts in UTF-8), replacing an older one, and return its path. Raises OSError."""
+    file, part = open_part(folder, name)
+    try:
+        with BufferedWriter(file, _WRITE_SIZE) as buffered:
+            for piece in pieces:
+                buffered.write(piece.encode("utf-8", "replace") if isinstance(piece, str) else piece)
+        return publish(part, folder / name, overwrite=True)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def remove_parts(folder: Path, name: str) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from openai_images._util.atomic_file import open_part, publish
+from openai_images._util.atomic_file import replace_file
 from openai_images._util.attrs import Hinted, safe_repr
 from openai_images.errors import ConfigurationError, DownloadError
 from openai_images.models import media
@@ -184,17 +184,7 @@ class Image(Hinted):
         Raises OSError; `IsADirectoryError` if `path` is a folder.
         """
         target = _target(path, media.file_suffix(self.media_type))
-        data = self.data
-        file, part = open_part(target.parent, target.name)
-        try:
-            with file:
-                written = 0
-                while written < len(data):  # on a nearly full disk, write() may write less without an error
-                    written += file.write(memoryview(data)[written:])
-            return publish(part, target, overwrite=True)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        return replace_file(target.parent, target.name, [self.data])
 
     @cached_property
     def sha256(self) -> str:

@@ -317,12 +317,12 @@ def test_a_full_disk(
 ) -> None:
     """It is logged, the old file stays, and no part of a new one."""
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     written(tmp_path, [done("k", "k.png")], BatchItem("k", GenerateRequest("p")))
     before = (tmp_path / "pictures.csv").read_bytes()
-    monkeypatch.setattr("openai_images._util.atomic_file.TextFile.publish", full)
+    monkeypatch.setattr("openai_images._util.atomic_file.publish", full)
     write_records(tmp_path, [], Ledger(), BatchOptions())
     assert caplog.messages == [
         f"{name} could not be written to {tmp_path} (No space left on device)" for name in NAMES

@@ -264,13 +264,12 @@ def test_the_page_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytes
     """A disk that is full leaves the page that was there, and nothing half-written; else it is replaced."""
     first = write_sheet(tmp_path, [SheetEntry("a", "p", "pending")])
 
-    def full(file: Any) -> None:
-        file._file.write(b"<!doctype")
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     before = first.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(atomic_file.TextFile, "publish", full)
+        patch.setattr(atomic_file, "publish", full)
         with pytest.raises(OSError, match="No space"):
             write_sheet(tmp_path, [])
     assert first.read_bytes() == before
@@ -292,7 +291,7 @@ def test_a_file_that_takes_a_part_only(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(atomic_file, "_WRITE_SIZE", 16)
     monkeypatch.setattr(atomic_file, "create_part", lambda path: Short(path, "xb"))
     pieces = ["otter \N{OTTER}" * 3, "", "x" * 50, "end"]
-    assert atomic_file.replace_text(tmp_path, "name", pieces).read_text("utf-8") == "".join(pieces)
+    assert atomic_file.replace_file(tmp_path, "name", pieces).read_text("utf-8") == "".join(pieces)
 
 
 def paint(path: Path, colour: str) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from openai_images._util.atomic_file import remove_parts, replace_text
+from openai_images._util.atomic_file import remove_parts, replace_file
 from openai_images.batch.items.models import BatchOptions, BatchSummary, Thumbnail
 from openai_images.batch.items.plan import BatchStatus
 from openai_images.batch.items.resolved_item import ResolvedItem
@@ -86,7 +86,7 @@ def write_sheet(
     if thumbnail is not None:
         make_thumbnails(folder, [file for entry in entries for file in entry.files], thumbnail)
     remove_parts(folder, "index.html")
-    return replace_text(folder, "index.html", _render(folder, entries, header or SheetHeader()))
+    return replace_file(folder, "index.html", _render(folder, entries, header or SheetHeader()))
 
 
 def _render(folder: Path, entries: Sequence[SheetEntry], header: SheetHeader) -> Iterator[str]:

@@ -21,7 +21,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final
 
-from openai_images._util.atomic_file import remove_parts, replace_text
+from openai_images._util.atomic_file import remove_parts, replace_file
 from openai_images.batch.items.models import BatchOptions
 from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.journal.journal_reader import StoredFile
@@ -70,7 +70,7 @@ def _write_lines(root: Path, name: str, lines: Iterable[str]) -> None:
     try:
         if _may_replace(root / name):
             remove_parts(root, name)
-            replace_text(root, name, lines)
+            replace_file(root, name, lines)
         else:
             _log.warning("%s in %s was not written by a batch and was not replaced", name, root)
     except OSError as error:
