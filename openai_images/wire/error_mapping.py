@@ -18,7 +18,6 @@ from openai_images.wire import error_codes, headers
 from openai_images.wire.error_body import NO_MESSAGES, ErrorDetails, read_body, read_error
 from openai_images.wire.error_codes import Verdict
 from openai_images.wire.redaction import Redaction, redact
-from openai_images.wire.salvage import outline
 
 _VERDICT_CLASSES: dict[Verdict, type[errors.APIStatusError]] = {
     Verdict.MODERATION: errors.ModerationBlockedError,
@@ -140,7 +139,7 @@ def _error(context: ResponseContext, details: ErrorDetails, doc: object) -> erro
         type=details.type,
         param=details.param,
         request_id=context.request_id,
-        body=redaction.document(outline(doc)),
+        body=redaction.document(doc),
     )
     error.safe_to_resend = safe
     error.retry_after = seconds

@@ -34,7 +34,6 @@ from openai_images.wire.salvage import (
     find_leaves,
     find_urls,
     nested_answer,
-    outline,
     without_images,
 )
 
@@ -166,7 +165,7 @@ class JSONBody:
         self._salvaged = urls
         error = error or self._unexplained_error()
         if isinstance(error, DecodeError):
-            error.body = Redaction(self._context.secrets).document(outline(self._docs[0]))
+            error.body = Redaction(self._context.secrets).document(self._docs[0])
         raise error
 
     def _missing_image_error(self) -> ImagesError | None:

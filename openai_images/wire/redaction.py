@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import islice
 from typing import Any
 
 from openai_images._util.json import is_list, is_object
+from openai_images.models.image import Image
+from openai_images.wire.json_text import MAX_DEPTH
 
 _HIDDEN = "<hidden>"
 _SHORTEST_SECRET = 6
 _LONGEST_TEXT = 1000
+_MOST_VALUES = 500  # of a document that an error keeps
 _LONGEST_READ = 16 * 1024  # characters; later ones are never shown, even if replacements shorten the text
 _LONGEST_SEARCHED = 6 * 1024  # the same, once runs of base64 are shortened
 # `flagged_input` is OpenRouter's, which leaves out the middle of the prompt.
@@ -68,18 +72,32 @@ class Redaction:
             text = re.sub(_BASE64, "<base64>", re.sub(_LONG_RUN, r"\1", text)[:_LONGEST_SEARCHED])
         return text if len(text) <= limit else text[:limit] + "…"
 
-    def document(self, doc: Any) -> Any:
-        """Return a shortened JSON document (see `salvage.outline`) without secrets."""
-        if isinstance(doc, str):
-            return self.text(doc)
-        if is_object(doc):
-            return {
-                self.text(key): _HIDDEN if value and key in _ECHOES else self.document(value)
-                for key, value in doc.items()
-            }
-        if is_list(doc):
-            return [self.document(value) for value in doc]
-        return doc
+    def document(self, doc: object) -> Any:
+        """Return the first values of a JSON document, texts shortened and images as their repr; None if too deep."""
+        remaining = _MOST_VALUES
+
+        def copy(value: object, levels: int) -> Any:
+            nonlocal remaining
+            remaining -= 1
+            if not levels:
+                raise RecursionError
+            if is_object(value):
+                fields: dict[str, Any] = {}
+                for key, item in islice(value.items(), remaining):
+                    if remaining > 0:
+                        copied = copy(item, levels - 1)
+                        is_echo = copied and key in _ECHOES
+                        fields[self.text(key[:_LONGEST_TEXT])] = _HIDDEN if is_echo else copied
+                return fields
+            if is_list(value):
+                return [copy(item, levels - 1) for item in islice(value, remaining) if remaining > 0]
+            text = repr(value) if isinstance(value, Image) else value
+            return self.text(text[:_LONGEST_TEXT]) if isinstance(text, str) else text
+
+        try:
+            return copy(doc, MAX_DEPTH + 1)
+        except RecursionError:
+            return None
 
 
 def one_line(text: str) -> str:

@@ -19,7 +19,6 @@ from openai_images.models import media
 from openai_images.models.completeness import flaw_of
 from openai_images.models.image import Image
 from openai_images.wire import codec
-from openai_images.wire.json_text import MAX_DEPTH
 
 MAX_FOUND = 1000
 """The limit of images in a response: four megabytes hold 350,000 short URLs."""
@@ -32,9 +31,6 @@ _CONTAINERS = (dict, list)
 _MAX_SVGS = 100
 """Texts that are read as SVG, which takes up to a tenth of a millisecond."""
 
-_MAX_OUTLINED = 500
-"""Values of a document that an error keeps."""
-_LONGEST_TEXT = 1000
 _LONGEST_KEY = 100  # characters of a key that are searched: a server may write megabytes
 _LONGEST_URL = 8192
 _SKIPPED = "\ufeff \t\r\n"
@@ -135,32 +131,6 @@ def without_images(value: Any) -> Any:
     if is_list(value):
         return [without_images(item) for item in value if not isinstance(item, Image)]
     return value
-
-
-def outline(doc: object) -> object:
-    """Return a shortened document: its first values, texts truncated, images as their repr; None if it is too deep."""
-    remaining = [_MAX_OUTLINED]
-
-    def copy(value: object, levels: int) -> object:
-        remaining[0] -= 1
-        if not levels:
-            raise RecursionError
-        if is_object(value):
-            return {
-                key[:_LONGEST_TEXT]: copy(item, levels - 1)
-                for key, item in islice(value.items(), remaining[0])
-                if remaining[0] > 0
-            }
-        if is_list(value):
-            return [copy(item, levels - 1) for item in islice(value, remaining[0]) if remaining[0] > 0]
-        if isinstance(value, Image):
-            return repr(value)
-        return value[:_LONGEST_TEXT] if isinstance(value, str) else value
-
-    try:
-        return copy(doc, MAX_DEPTH + 1)
-    except RecursionError:
-        return None
 
 
 def _children(value: object) -> Iterator[object]:
