@@ -11,34 +11,24 @@ import asyncio
 import errno
 import socket
 from collections.abc import Collection
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Literal, TypeAlias
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import ResolveResult
 
-from openai_images.http.sessions import HEAD_LIMITS, keepalive_socket
+from openai_images.http.sessions import keepalive_socket, new_session
 from openai_images.http.urls import ImageURL
 from openai_images.models.options import Timing
 
 Kind: TypeAlias = Literal["public", "private", "loopback", "forbidden"]
 
-_Address: TypeAlias = IPv4Address | IPv6Address
-
-_METADATA = frozenset(
-    map(
-        ip_address,
-        (
-            "100.100.100.200",  # Alibaba, in the shared address space
-            "168.63.129.16",  # Azure, in public address space
-            "fd00:ec2::254",  # AWS, in private address space
-            "fd20:ce::254",  # Google
-            "fd00:c1::a9fe:a9fe",  # Oracle
-        ),
-    )
-)
-
-_IPV4: tuple[tuple[str, Kind], ...] = (
+_KINDS: tuple[tuple[str, Kind], ...] = (  # the first network that has the address decides
+    ("100.100.100.200", "forbidden"),  # metadata of Alibaba, in the shared address space
+    ("168.63.129.16", "forbidden"),  # metadata of Azure, in public address space
+    ("fd00:ec2::254", "forbidden"),  # metadata of AWS, in private address space
+    ("fd20:ce::254", "forbidden"),  # of Google
+    ("fd00:c1::a9fe:a9fe", "forbidden"),  # of Oracle
     ("0.0.0.0/32", "loopback"),  # connects to this machine
     ("0.0.0.0/8", "forbidden"),
     ("10.0.0.0/8", "private"),
@@ -54,9 +44,6 @@ _IPV4: tuple[tuple[str, Kind], ...] = (
     ("198.51.100.0/24", "forbidden"),
     ("203.0.113.0/24", "forbidden"),
     ("224.0.0.0/3", "forbidden"),  # multicast, reserved, broadcast
-)
-
-_IPV6: tuple[tuple[str, Kind], ...] = (
     ("::/128", "loopback"),
     ("::1/128", "loopback"),
     ("64:ff9b:1::/48", "private"),  # locally assigned NAT64
@@ -67,9 +54,7 @@ _IPV6: tuple[tuple[str, Kind], ...] = (
     ("2000::/3", "public"),
     ("::/0", "forbidden"),  # link-local, site-local, multicast, unassigned
 )
-
-_NETWORKS4: list[tuple[IPv4Network, Kind]] = [(IPv4Network(network), kind) for network, kind in _IPV4]
-_NETWORKS6: list[tuple[IPv6Network, Kind]] = [(IPv6Network(network), kind) for network, kind in _IPV6]
+_NETWORKS = [(ip_network(network), kind) for network, kind in _KINDS]
 
 _EMBEDDING = (  # networks whose addresses embed an IPv4 address, and how many bits follow it
     (IPv6Network("::ffff:0:0/96"), 0),  # mapped
@@ -87,12 +72,7 @@ def normalize(address: str) -> str:
 def classify(address: str) -> Kind:
     """Return the kind of an IP address. Raises ValueError if the text is not one."""
     inner = _unwrap(address)
-    if inner in _METADATA:
-        return "forbidden"
-    for network, kind in _NETWORKS4 if isinstance(inner, IPv4Address) else _NETWORKS6:
-        if inner in network:
-            return kind
-    return "public"
+    return next((kind for network, kind in _NETWORKS if inner in network), "public")
 
 
 def is_allowed(address: str, api_addresses: Collection[str]) -> bool:
@@ -103,7 +83,7 @@ def is_allowed(address: str, api_addresses: Collection[str]) -> bool:
     return kind != "forbidden" and any(classify(api) in ("private", "loopback") for api in api_addresses)
 
 
-def _unwrap(text: str) -> _Address:
+def _unwrap(text: str) -> IPv4Address | IPv6Address:
     """Parse an address; return the IPv4 address that it embeds, if it does."""
     address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv6Address):
@@ -151,11 +131,12 @@ class AddressGuard:
         connector = aiohttp.TCPConnector(
             limit=0, resolver=_Resolver(self), socket_factory=self._socket, use_dns_cache=False
         )
-        return _session(connector)
+        return new_session(connector, auto_decompress=False)
 
     def proxied_session(self) -> aiohttp.ClientSession:
         """Make a session for requests through a proxy, which may be in a private network."""
-        return _session(aiohttp.TCPConnector(limit=0, socket_factory=keepalive_socket))
+        connector = aiohttp.TCPConnector(limit=0, socket_factory=keepalive_socket)
+        return new_session(connector, auto_decompress=False)
 
     async def filter_allowed(self, results: list[ResolveResult]) -> list[ResolveResult]:
         """Return the addresses of a host name that are allowed."""
@@ -179,30 +160,21 @@ class AddressGuard:
         return keepalive_socket(info)
 
 
-class _Resolver(AbstractResolver):
+class _Resolver(aiohttp.ThreadedResolver):
     """Resolves names with the system's resolver, and removes addresses that are not allowed."""
 
     def __init__(self, guard: AddressGuard) -> None:
+        super().__init__()
         self._guard = guard
-        self._system = aiohttp.ThreadedResolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        results = await self._system.resolve(host, port, family)
+        results = await super().resolve(host, port, family)
         allowed = await self._guard.filter_allowed(results)
         if results and not allowed:
             raise _blocked(host)
         return allowed
-
-    async def close(self) -> None:
-        """Do nothing: nothing is open."""
-
-
-def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, **HEAD_LIMITS
-    )
 
 
 def _blocked(host: str) -> BlockedAddressError:

@@ -41,19 +41,10 @@ _QUOTATION_MARKS: Final = (
 _LONGEST_KEY: Final = 600.0  # seconds, without a limit for the function that returns it
 _AUTHORIZING: Final = ("authorization", "api-key", "ocp-apim-subscription-key")
 _AZURE: Final = (
-    *(
-        ".openai.azure.com",
-        ".cognitiveservices.azure.com",
-        ".services.ai.azure.com",
-        ".api.cognitive.microsoft.com",
-    ),
-    *(
-        ".openai.azure.us",
-        ".cognitiveservices.azure.us",
-        ".services.ai.azure.us",
-        ".api.cognitive.microsoft.us",
-    ),
-    *(".openai.azure.cn", ".cognitiveservices.azure.cn", ".services.ai.azure.cn", ".api.cognitive.azure.cn"),
+    *(f".openai.azure.{cloud}" for cloud in ("com", "us", "cn")),
+    *(f".cognitiveservices.azure.{cloud}" for cloud in ("com", "us", "cn")),
+    *(f".services.ai.azure.{cloud}" for cloud in ("com", "us", "cn")),
+    *(".api.cognitive.microsoft.com", ".api.cognitive.microsoft.us", ".api.cognitive.azure.cn"),
 )
 
 

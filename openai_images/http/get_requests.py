@@ -55,7 +55,7 @@ async def get(url: str, headers: Mapping[str, str], transport: Transport, timeou
     response: aiohttp.ClientResponse | None = None
     try:
         async with deadline:
-            response = await _send(url, headers, transport, timeouts)
+            response = await transport.send("GET", url, headers, connect_timeout(timeouts.connect))
             return Document(response.status, response.headers, await _read(response))
     except FAILURES as error:
         with Translation():
@@ -80,23 +80,6 @@ async def _read(response: aiohttp.ClientResponse) -> bytearray:
                 )
                 raise annotate(error, {"maybe_billed": False})
     return document
-
-
-async def _send(
-    url: str, headers: Mapping[str, str], transport: Transport, timeouts: Timeouts
-) -> aiohttp.ClientResponse:
-    session = await transport.sessions.get()
-    response = await session.get(
-        url,
-        headers=headers,
-        allow_redirects=False,
-        ssl=transport.ssl,
-        proxy=transport.proxy or transport.sessions.proxy_for(url),
-        timeout=connect_timeout(timeouts.connect),
-        raise_for_status=False,  # True in the caller's session would hide the error body
-    )
-    transport.sessions.track(response)
-    return response
 
 
 def _timed_out(event: str, timer: str, seconds: float | None) -> ImagesError:
@@ -161,7 +144,7 @@ async def open_file(
     wait = WaitTimer()
     try:
         with wait.within(silence + (timeouts.connect or 0.0)):
-            response = await _send(url, headers, transport, timeouts)
+            response = await transport.send("GET", url, headers, connect_timeout(timeouts.connect))
     except FAILURES as error:
         with Translation():
             if wait.expired:

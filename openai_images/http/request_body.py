@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import closing
 from functools import partial
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
@@ -22,7 +23,7 @@ from openai_images._util.aio import WaitTimer
 from openai_images.errors import APIConnectionError, APITimeoutError, ImagesError, RequestInvalidError
 from openai_images.http.sessions import is_open
 from openai_images.models.options import Timeouts, Timing
-from openai_images.wire.requests import Base64Source, CompositeBody, ImageReader, ImageSource, Piece
+from openai_images.wire.requests import Base64Source, CompositeBody, ImageReader, Piece
 
 
 class RequestProgress:
@@ -63,11 +64,9 @@ class RequestProgress:
 
     def mark_sent(self) -> None:
         """Record that the last byte is about to be sent; the wait for the response begins."""
-        elapsed, first_byte = self.elapsed, self._timeouts.first_byte
-        total = None if self._timeouts.total is None else self._timeouts.total - elapsed
-        timer, _ = earlier_timeout("first_byte", first_byte, "total", total)
-        if timer == "total":
-            self._start("total", self._timeouts.total, elapsed)
+        elapsed, total, first_byte = self.elapsed, self._timeouts.total, self._timeouts.first_byte
+        if first_byte is None or (total is not None and total - elapsed < first_byte):
+            self._start("total", total, elapsed)
         else:
             self._start("first_byte", first_byte, 0.0)
 
@@ -75,15 +74,6 @@ class RequestProgress:
         self.timer, self.seconds = timer, seconds
         if not self.answered:
             self.wait.move(None if seconds is None else seconds - elapsed)
-
-
-def earlier_timeout(
-    name: str, seconds: float | None, other: str, other_seconds: float | None
-) -> tuple[str, float | None]:
-    """Return the timer that runs out first, and its seconds; None means no limit."""
-    if seconds is None or (other_seconds is not None and other_seconds < seconds):
-        return other, other_seconds
-    return name, seconds
 
 
 class BytesBody(bytes):
@@ -196,18 +186,14 @@ class UploadBody(Payload):
     async def _write(self, piece: Piece, writer: AbstractStreamWriter) -> None:
         if isinstance(piece, bytes):
             await writer.write(piece)
-        elif isinstance(piece, Base64Source):
-            await self._copy(piece.source, writer, encode=True)
-        else:
-            await self._copy(piece, writer, encode=False)
-
-    async def _copy(self, source: ImageSource, writer: AbstractStreamWriter, *, encode: bool) -> None:
+            return
+        source = piece.source if isinstance(piece, Base64Source) else piece
         reader = source.open()
         try:
             for start in range(0, source.nbytes, _CHUNK):
                 read = partial(read_exactly, reader, min(_CHUNK, source.nbytes - start))
                 chunk = await asyncio.to_thread(read) if source.blocks else read()
-                await writer.write(pybase64.b64encode(chunk) if encode else chunk)
+                await writer.write(chunk if source is piece else pybase64.b64encode(chunk))
         except RequestInvalidError as error:  # kept, because aiohttp replaces it by its own error
             self._failure = str(error)
             raise
@@ -219,12 +205,9 @@ def _read_piece(piece: Piece) -> bytes:
     if isinstance(piece, bytes):
         return piece
     source = piece.source if isinstance(piece, Base64Source) else piece
-    reader = source.open()
-    try:
+    with closing(source.open()) as reader:
         data = bytes(read_exactly(reader, source.nbytes))
-    finally:
-        reader.close()
-    return pybase64.b64encode(data) if isinstance(piece, Base64Source) else data
+    return data if source is piece else pybase64.b64encode(data)
 
 
 def read_exactly(reader: ImageReader, count: int) -> bytes | memoryview:

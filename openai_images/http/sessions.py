@@ -17,8 +17,8 @@ import socket
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any, Final, NamedTuple, TypeAlias, TypedDict
+from ipaddress import ip_address, ip_network
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -29,13 +29,7 @@ from yarl import URL
 
 from openai_images.errors import ConfigurationError
 
-
-class _Limits(TypedDict):
-    max_line_size: int
-    max_field_size: int
-
-
-HEAD_LIMITS: Final = _Limits(max_line_size=64 * 1024, max_field_size=64 * 1024)
+_LONGEST_HEADER = 64 * 1024
 """For the package's own sessions: gateways send headers (policies, echoed prompts) above aiohttp's 8,190 bytes."""
 
 _TURNS = 4
@@ -111,13 +105,14 @@ class SessionPool:
     ) -> None:
         """Use the `external` session or `make` sessions; `trust_env` uses its proxies. Raises `ConfigurationError`."""
         if not isinstance(external, aiohttp.ClientSession | None):
+            name = f"the class {external.__name__}" if isinstance(external, type) else type(external).__name__
             raise ConfigurationError(
-                f"session= must be an aiohttp.ClientSession, not {_class_name(external)}; a wrapper cannot be used, "
+                f"session= must be an aiohttp.ClientSession, not {name}; a wrapper cannot be used, "
                 "and the client makes retries itself (retry=RetryPolicy(…))"
             )
         self.external = external
         self._trust_env = trust_env
-        self._make_session = make or _new_session
+        self._make_session = make or _new_api_session
         self._siblings: list[SessionPool] = []
         self._proxies: dict[str, str | None] = {}
         self._owned: dict[asyncio.AbstractEventLoop, _LoopSession] = {}
@@ -191,14 +186,21 @@ class SessionPool:
                     await owned.session.close()
 
 
-def _new_session() -> aiohttp.ClientSession:
+def new_session(connector: aiohttp.TCPConnector, *, auto_decompress: bool = True) -> aiohttp.ClientSession:
+    """Return a session of the package's own, which keeps no cookies."""
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=auto_decompress,
+        max_line_size=_LONGEST_HEADER,
+        max_field_size=_LONGEST_HEADER,
+    )
+
+
+def _new_api_session() -> aiohttp.ClientSession:
     # No limit: the limiter has one, and waiting for a free connection would count as time to connect.
     connector = aiohttp.TCPConnector(limit=0, socket_factory=keepalive_socket, keepalive_timeout=KEPT_SECONDS)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **HEAD_LIMITS)
-
-
-def _class_name(value: object) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+    return new_session(connector)
 
 
 async def _close_with_loop(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
@@ -258,13 +260,11 @@ def environment_proxy(url: str) -> str | None:
 
 
 def _names_host(url: str) -> bool:
-    try:
+    with contextlib.suppress(ValueError):
         parts = urlsplit(url)
-        return (
-            bool(parts.hostname) and parts.port != 0 and bool(URL(url).host) and not re.search(_UNSAFE, url)
-        )
-    except ValueError:
-        return False
+        has_host = bool(parts.hostname) and parts.port != 0 and bool(URL(url).host)
+        return has_host and not re.search(_UNSAFE, url)
+    return False
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
@@ -274,26 +274,9 @@ def _covers(entry: str, host: str, port: int) -> bool:
         if int(with_port[2]) != port:
             return False
         name = with_port[1]
-    address, entry_address = _address(host), _address(name)
-    if address is not None and "/" in name:
-        return _network_contains(name, address)
-    if address is not None and entry_address is not None:
-        return address == entry_address
+    with contextlib.suppress(ValueError):  # neither an address nor a network
+        return ip_address(host) in ip_network(re.sub(r"[\[\]]", "", name), strict=False)
     if "*" in name and fnmatchcase(host, name):
         return True
     name = name.lstrip("*").strip(".")
     return bool(name) and (host == name or host.endswith(f".{name}"))
-
-
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(text.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return None
-
-
-def _network_contains(network: str, address: IPv4Address | IPv6Address) -> bool:
-    try:
-        return address in ip_network(network.replace("[", "").replace("]", ""), strict=False)
-    except ValueError:
-        return False

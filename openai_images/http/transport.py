@@ -25,7 +25,7 @@ from openai_images.errors import (
 from openai_images.http.body_reader import BodyReader, OpenBodies
 from openai_images.http.request_body import BytesBody, Deadlines, RequestProgress
 from openai_images.http.retry import FAILURES, Translation, cause, describe, not_sent, timed_out, unanswered
-from openai_images.http.sessions import Session, SessionPool
+from openai_images.http.sessions import SessionPool
 from openai_images.http.small_pieces import Take
 from openai_images.models.options import Timeouts, Timing
 from openai_images.wire.requests import HTTPRequest
@@ -74,18 +74,19 @@ class Transport:
         `watch` is called with its progress before it is sent. Raises `ConfigurationError`, `APIConnectionError` and
         `APITimeoutError`, the latter two also as `OutcomeUnknownError` once the request was sent.
         """
-        session = await self.sessions.get()
+        connect = connect_timeout(timeouts.connect, waits_for_pool=self.sessions.external is not None)
         watch(progress := RequestProgress(request.body, timeouts, self._timing))
         try:
             try:
-                response = await self._post(session, request, progress, timeouts)
+                with progress.wait.within(None):
+                    response = await self.send("POST", request.url, request.headers, connect, progress.body)
             except FAILURES:
                 if not progress.is_stale:
                     raise
                 # The reused connection was closed; by now the loop has also noticed all other closed ones.
                 watch(progress := RequestProgress(request.body, timeouts, self._timing))
-                session = await self.sessions.get()  # it was closed, too, if the client was
-                response = await self._post(session, request, progress, timeouts)
+                with progress.wait.within(None):
+                    response = await self.send("POST", request.url, request.headers, connect, progress.body)
         except FAILURES as error:
             with Translation():
                 timer = progress.timer if progress.wait.expired else ""
@@ -98,24 +99,32 @@ class Transport:
                     raise not_sent(error, timeouts) from cause(error)
                 raise unanswered(error) from cause(error)
         progress.answered = True
-        self.sessions.track(response)
         reader = BodyReader(response, self._open_bodies)
         return Response(response, reader, timeouts, self._timing, progress)
 
-    async def _post(
-        self, session: Session, request: HTTPRequest, progress: RequestProgress, timeouts: Timeouts
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        connect: aiohttp.ClientTimeout,
+        body: Any = None,
     ) -> aiohttp.ClientResponse:
-        with progress.wait.within(None):
-            return await session.post(
-                request.url,
-                data=progress.body,
-                headers=request.headers,
-                allow_redirects=False,
-                ssl=self.ssl,
-                proxy=self.proxy or self.sessions.proxy_for(request.url),
-                timeout=connect_timeout(timeouts.connect, waits_for_pool=self.sessions.external is not None),
-                raise_for_status=False,  # True in the caller's session would hide the error body
-            )
+        """Send a request and return its response, without following redirects. Raises aiohttp's exceptions."""
+        session = await self.sessions.get()  # a new one if the client was closed
+        response = await session.request(
+            method,
+            url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            ssl=self.ssl,
+            proxy=self.proxy or self.sessions.proxy_for(url),
+            timeout=connect,
+            raise_for_status=False,  # True in the caller's session would hide the error body
+        )
+        self.sessions.track(response)
+        return response
 
 
 @lru_cache(maxsize=64)  # bounded: each call may have its own
