@@ -96,8 +96,6 @@ def _unwrap(text: str) -> IPv4Address | IPv6Address:
 _CACHE_SECONDS = 60.0
 """Seconds for which the API's addresses are cached; the address of a container changes with each start."""
 
-_LOOPBACK = "127.0.0.1"
-
 
 class BlockedAddressError(OSError):
     """All addresses of a host are in blocked networks."""
@@ -116,13 +114,14 @@ class AddressGuard:
 
     async def check(self, url: ImageURL, *, proxied: bool) -> None:
         """Check the address in a URL, if there is one. Raises `BlockedAddressError`."""
-        address = url.address
+        address = _literal_address(url) if proxied else url.address
+        if address is None:
+            return
         if proxied:
-            address = _literal_address(url)
-            api = _literal_address(self._api) if self._api is not None else None
-            allowed = address is None or is_allowed(address, () if api is None else (api,))
+            api = None if self._api is None else _literal_address(self._api)
+            allowed = is_allowed(address, () if api is None else (api,))
         else:
-            allowed = address is None or await self._allows(address)
+            allowed = await self._allows(address)
         if not allowed:
             raise _blocked(url.host)
 
@@ -178,16 +177,14 @@ class _Resolver(aiohttp.ThreadedResolver):
 
 
 def _blocked(host: str) -> BlockedAddressError:
-    return BlockedAddressError(
-        errno.EACCES,
-        f"{host} is a private or reserved address, and images are not fetched from there",
-    )
+    text = f"{host} is a private or reserved address, and images are not fetched from there"
+    return BlockedAddressError(errno.EACCES, text)
 
 
 def _literal_address(url: ImageURL) -> str | None:
     """Return the IP address that a URL has in place of a host name, if it has one."""
     name = url.host.removesuffix(".")
-    return _LOOPBACK if name == "localhost" or name.endswith(".localhost") else url.address
+    return "127.0.0.1" if name == "localhost" or name.endswith(".localhost") else url.address
 
 
 async def _addresses(api: ImageURL) -> frozenset[str]:

@@ -210,7 +210,7 @@ async def _close_with_loop(session: aiohttp.ClientSession) -> AsyncGenerator[Non
         await session.close()
 
 
-_PORTS = {"http": 80, "https": 443}
+PORTS = {"http": 80, "https": 443}
 _HOST_PORT = r"(\[[^\]]+\]|[^:]+):(\d+)"
 _UNSAFE = r"[\s\x00-\x20\x7f]"
 
@@ -232,7 +232,7 @@ def parse_proxy(proxy: object, setting: str = "proxy=") -> str | None:
             "(many SOCKS programs have one at another port), or pass session=aiohttp.ClientSession(connector=…) with a "
             "connector that supports SOCKS"
         )
-    if scheme not in _PORTS or not _names_host(url):
+    if scheme not in PORTS or not _names_host(url):
         raise ConfigurationError(
             f"{setting} names no valid proxy; nothing was sent. It should look like http://host:port or "
             "http://user:password@host:port, special characters of the password percent-encoded"
@@ -249,7 +249,7 @@ def environment_proxy(url: str) -> str | None:
     proxy = proxies.get(kind)
     if not host or not proxy:
         return None
-    port = parts.port or _PORTS.get(parts.scheme, 0)
+    port = parts.port or PORTS.get(parts.scheme, 0)
     if any(_covers(entry, host, port) for entry in re.split(r"[\s,]+", proxies.get("no", "").lower())):
         return None
     if proxy_bypass(

@@ -14,11 +14,11 @@ from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 from attrs import evolve, field, frozen
 
 from openai_images.errors import DecodeError
+from openai_images.http.sessions import PORTS
 from openai_images.models.completeness import ImageProbe
 from openai_images.models.image import Image
 from openai_images.wire.base64_decoder import Base64Decoder, Sink, image_too_large, join_bytes
 
-_PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _NOT_SENT = re.compile(r"[^\x21-\x7e]+")
@@ -60,20 +60,20 @@ def resolve_url(url: str, base: str) -> ImageURL:
     try:
         parts = urlsplit(urljoin(base, text))
         port, host = parts.port, parts.hostname or ""
-        path, query = _encode_unsafe(parts.path) or "/", _encode_unsafe(parts.query)
+        # Header bytes that are not UTF-8 arrive as escaped surrogates, and are sent as the original bytes.
+        path, query = (encode_url(part, "surrogateescape") for part in (parts.path or "/", parts.query))
     except ValueError:
         raise UnsafeURLError("its URL cannot be parsed") from None
-    if parts.scheme not in _PORTS:
+    if parts.scheme not in PORTS:
         raise UnsafeURLError(f"its URL begins with {parts.scheme[:20]}:, and only http and https are fetched")
     if "@" in parts.netloc:
         raise UnsafeURLError("its URL has credentials, which are not sent")
     host, address = _host(host, bracketed="[" in parts.netloc)
     if port == 0:
         raise UnsafeURLError("its URL has the port 0")
-    url_host = f"[{host}]" if ":" in host else host
-    authority = url_host if port is None else f"{url_host}:{port}"
+    authority = (f"[{host}]" if ":" in host else host) + ("" if port is None else f":{port}")
     full_url = f"{parts.scheme}://{authority}{path}{'?' if query else ''}{query}"
-    return ImageURL(full_url, parts.scheme, host, port or _PORTS[parts.scheme], address)
+    return ImageURL(full_url, parts.scheme, host, port or PORTS[parts.scheme], address)
 
 
 def resolve_redirect(source: ImageURL, location: str) -> ImageURL:
@@ -96,9 +96,12 @@ def display_url(url: str) -> str:
     return text if len(text) <= _MAX_DISPLAY_LENGTH else f"{text[:_MAX_DISPLAY_LENGTH]}…"
 
 
-def encode_url(url: str) -> str:
-    """Return the complete URL, with control characters, spaces and non-ASCII characters encoded."""
-    return _NOT_SENT.sub(lambda match: quote(match[0], safe="", errors="replace"), url)
+def encode_url(url: str, errors: str = "replace") -> str:
+    """Encode only the characters of a URL that cannot be sent: a signature may cover the others.
+
+    Raises UnicodeEncodeError with other `errors` than "replace".
+    """
+    return _NOT_SENT.sub(lambda match: quote(match[0], safe="", errors=errors), url)
 
 
 def is_data_url(url: str) -> bool:
@@ -130,11 +133,10 @@ def decode_data_url(url: str, sink: Sink, max_bytes: int) -> Image:
 def _host(text: str, *, bracketed: bool) -> tuple[str, str | None]:
     """Return the host as it is sent, and the IP address if it is one. Raises `UnsafeURLError`."""
     try:
-        if bracketed:
-            address = str(IPv6Address(text)) if "%" not in text else ""
-            if address:
-                return address, address
-        else:
+        if bracketed and "%" not in text:
+            address = str(IPv6Address(text))
+            return address, address
+        if not bracketed:
             host = text if text.isascii() else text.encode("idna").decode().lower()
             if _NAME.fullmatch(host):
                 if not _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
@@ -144,11 +146,3 @@ def _host(text: str, *, bracketed: bool) -> tuple[str, str | None]:
     except (AddressValueError, UnicodeError):
         pass
     raise UnsafeURLError("its URL has no valid host: a host name, or an IP address in its usual form")
-
-
-def _encode_unsafe(text: str) -> str:
-    """Encode only characters that cannot be sent: a signature may cover the others. Raises UnicodeEncodeError.
-
-    Header bytes that are not UTF-8 arrive as escaped surrogates, and are sent as the original bytes.
-    """
-    return _NOT_SENT.sub(lambda match: quote(match[0], safe="", errors="surrogateescape"), text)
