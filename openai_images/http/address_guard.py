@@ -146,9 +146,14 @@ class AddressGuard:
 
     async def _api_addresses(self) -> frozenset[str]:
         """Return the addresses of the API; none if its name cannot be resolved."""
+        api, loop = self._api, asyncio.get_running_loop()
         async with self._lookup:
-            if self._api is not None and self._timing.monotonic() >= self._cached_until:
-                self._addresses = await _addresses(self._api)
+            if api is not None and self._timing.monotonic() >= self._cached_until:
+                try:
+                    infos = await loop.getaddrinfo(api.address or api.host, api.port, type=socket.SOCK_STREAM)
+                    self._addresses = frozenset(str(info[4][0]) for info in infos)
+                except OSError:
+                    self._addresses = frozenset()
                 self._cached_until = self._timing.monotonic() + _CACHE_SECONDS
         return self._addresses
 
@@ -185,13 +190,3 @@ def _literal_address(url: ImageURL) -> str | None:
     """Return the IP address that a URL has in place of a host name, if it has one."""
     name = url.host.removesuffix(".")
     return "127.0.0.1" if name == "localhost" or name.endswith(".localhost") else url.address
-
-
-async def _addresses(api: ImageURL) -> frozenset[str]:
-    if api.address is not None:
-        return frozenset((api.address,))
-    try:
-        results = await asyncio.get_running_loop().getaddrinfo(api.host, api.port, type=socket.SOCK_STREAM)
-    except OSError:
-        return frozenset()
-    return frozenset(str(info[4][0]) for info in results)
