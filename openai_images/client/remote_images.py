@@ -15,11 +15,11 @@ from attrs import evolve
 
 from openai_images.client.files import Output, OutputFiles
 from openai_images.errors import DecodeError, DownloadError, RequestInvalidError, ResponseTooLargeError
+from openai_images.http.address_guard import display_url
 from openai_images.http.retry import FetchError
-from openai_images.http.urls import decode_data_url, display_url, is_data_url
 from openai_images.models.image import Image, is_remote
 from openai_images.models.results import ImageResult, with_images
-from openai_images.wire.base64_decoder import Sink
+from openai_images.wire.base64_decoder import Sink, decode_data_url, is_data_url
 
 if TYPE_CHECKING:
     from openai_images.http.downloader import ImageDownloader

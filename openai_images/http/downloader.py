@@ -20,7 +20,16 @@ from yarl import URL
 from openai_images._util.waits import LongWaits
 from openai_images._version import __version__
 from openai_images.errors import ConfigurationError
-from openai_images.http.address_guard import AddressGuard, BlockedAddressError
+from openai_images.http.address_guard import (
+    AddressGuard,
+    BlockedAddressError,
+    ImageURL,
+    UnsafeURLError,
+    display_url,
+    encode_url,
+    resolve_redirect,
+    resolve_url,
+)
 from openai_images.http.body_reader import SILENCE, Bounds, OpenBodies, read_image
 from openai_images.http.endpoint import Endpoint
 from openai_images.http.retry import (
@@ -32,14 +41,6 @@ from openai_images.http.retry import (
     head_flaw,
 )
 from openai_images.http.transport import Transport, connect_timeout
-from openai_images.http.urls import (
-    ImageURL,
-    UnsafeURLError,
-    display_url,
-    encode_url,
-    resolve_redirect,
-    resolve_url,
-)
 from openai_images.models.image import Image
 from openai_images.models.options import RetryPolicy, Timeouts, Timing
 from openai_images.wire.base64_decoder import Sink

@@ -12,10 +12,13 @@ import binascii
 import io
 from collections.abc import Callable
 from typing import Protocol
+from urllib.parse import unquote_to_bytes
 
 import pybase64
+from attrs import evolve
 
 from openai_images.errors import DecodeError, ResponseTooLargeError
+from openai_images.models.completeness import ImageProbe
 from openai_images.models.image import Image
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
@@ -227,6 +230,32 @@ class Base64Decoder:
             raise _invalid()
         self._start = None
         return rest
+
+
+def is_data_url(url: str) -> bool:
+    """Whether the URL contains the image itself."""
+    return url[:5].lower() == "data:"
+
+
+def decode_data_url(url: str, sink: Sink, max_bytes: int) -> Image:
+    """Decode the image of a `data:` URL into the sink; it may have a `flaw`.
+
+    Raises `DecodeError` and `ResponseTooLargeError`.
+    """
+    head, comma, body = url.partition(",")
+    if not comma:
+        raise DecodeError("its data: URL has no data")
+    probe = ImageProbe()
+    data = unquote_to_bytes(body) if "%" in body else body.encode()
+    if head.lower().endswith(";base64"):
+        decoder = Base64Decoder(join_bytes(probe.feed, sink.write), max_bytes)
+        decoder.feed(data)
+        decoder.close()
+    elif len(data) > max_bytes:
+        raise image_too_large(max_bytes)
+    else:
+        join_bytes(probe.feed, sink.write)(data)
+    return evolve(sink.finish(), flaw=probe.flaw)
 
 
 def join_bytes(

@@ -9,8 +9,7 @@ import aiohttp
 import pytest
 
 from openai_images import DownloadError, ImagesClient
-from openai_images.http.address_guard import AddressGuard
-from openai_images.http.urls import ImageURL, resolve_url
+from openai_images.http.address_guard import AddressGuard, ImageURL, resolve_url
 from openai_images.models.options import Timing
 from tests.helpers.clients import KEY, PNG, FakeTime, client_of, generate
 from tests.helpers.download_servers import PUBLIC, away, names
@@ -346,7 +345,7 @@ def test_nothing_is_imported_before_it_is_needed() -> None:
     code = (
         "import sys, openai_images; openai_images.ImagesClient(api_key='k').generate; "
         "print([n for n in sys.modules if n in ('openai_images.client.remote_images', 'openai_images.http.downloader', "
-        "'openai_images.http.address_guard', 'openai_images.http.urls', 'openai_images.http.address_guard')])"
+        "'openai_images.http.address_guard')])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60

@@ -8,16 +8,14 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from openai_images.errors import DecodeError, ResponseTooLargeError
-from openai_images.http.urls import (
+from openai_images.http.address_guard import (
     UnsafeURLError,
-    decode_data_url,
     display_url,
     encode_url,
-    is_data_url,
     resolve_redirect,
     resolve_url,
 )
-from openai_images.wire.base64_decoder import MemorySink
+from openai_images.wire.base64_decoder import MemorySink, decode_data_url, is_data_url
 from tests.helpers.clients import PNG
 
 BASE = "https://api.test/v1/"
