@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Context, Decimal, InvalidOperation, localcontext
 from typing import Final, TypeAlias, TypeGuard
 
-from attrs import evolve, field, fields_dict, frozen
+from attrs import asdict, evolve, field, fields_dict, frozen
 
 from openai_images._util.attrs import must_be, repr_keys, safe_repr
 from openai_images._util.json import is_mapping
@@ -79,18 +79,14 @@ class Prices:
     def at_half(self) -> Prices:
         """Return half of these prices, as the Batch API charges."""
         halves = {
-            model: ModelPrice(**{name: None if value is None else value / 2 for name, value in _items(price)})
-            for model, price in self.models.items()
+            model: ModelPrice(**{name: price and price / 2 for name, price in asdict(row).items()})
+            for model, row in self.models.items()
         }
         return evolve(self, models=halves)
 
     def with_prices(self, changes: Mapping[str, ModelPrice]) -> Prices:
         """Return these prices with `changes` replacing the models they name; prices missing in a change are unknown."""
         return evolve(self, models={**self.models, **changes})
-
-
-def _items(price: ModelPrice) -> Iterable[tuple[str, Decimal | None]]:
-    return ((name, getattr(price, name)) for name in fields_dict(ModelPrice))
 
 
 def _price(
@@ -174,7 +170,7 @@ def _read_usd(value: object) -> Decimal | None:
         price = Decimal(str(value))
     except InvalidOperation:
         return None
-    return price if price.is_finite() and price >= 0 else None
+    return price if is_amount(price) else None
 
 
 def _type_name(value: object) -> str:

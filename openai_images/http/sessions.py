@@ -139,7 +139,8 @@ class SessionPool:
         owned = self._owned.get(loop)
         if owned is None or owned.session.closed:
             # Stored before anything is awaited, so that a concurrent caller finds it.
-            owned = self._owned[loop] = self._make()
+            session = self._make_session()
+            owned = self._owned[loop] = _LoopSession(session, _close_with_loop(session), weakref.WeakSet())
             await anext(owned.lifeline)
             await self._drop_dead()
         return owned.session
@@ -172,10 +173,6 @@ class SessionPool:
         owned = self._owned.get(asyncio.get_running_loop())
         if owned is not None:
             owned.responses.add(response)
-
-    def _make(self) -> _LoopSession:
-        session = self._make_session()
-        return _LoopSession(session, _close_with_loop(session), weakref.WeakSet())
 
     async def _drop_dead(self) -> None:
         """Remove sessions whose loop ended without closing its generators; their sockets are closed already."""

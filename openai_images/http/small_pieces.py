@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 
@@ -54,26 +54,13 @@ Take = Callable[[bytes], bool]
 """Takes bytes when they arrive, or returns False."""
 
 
-class _Hold(Protocol):
-    """A way to hold reading back."""
-
-    slow: int
-    """Bytes of a read from which on the next one is not held back."""
-
-    def until(self, nbytes: int, delay: float) -> None:
-        """Hold reading back until so many bytes have arrived, if it can know that, or the delay is over."""
-
-    def stop(self) -> None:
-        """Read what arrives, as it arrives. Idempotent."""
-
-
 class Gathering:
     """Holds the reading of one response back: `begin` before each wait, `stop` at the end."""
 
     def __init__(self, transport: Any) -> None:
         """`transport` is the lowest one, below TLS."""
         self._loop = asyncio.get_running_loop()
-        self._hold: _Hold = _hold(transport)
+        self._hold = _hold(transport)
         self.is_slow = False
         """Whether small pieces come, so that it is worth waiting for more of them."""
         self._since: float | None = None
@@ -118,7 +105,10 @@ class Gathering:
 
 
 class _LowMark:
-    """Lets the kernel wake the event loop only once so many bytes are there, or the connection ends."""
+    """Lets the kernel wake the event loop only once so many bytes are there, or the connection ends.
+
+    After a read of `slow` bytes the next one is not held back.
+    """
 
     slow = 120 * 1024  # what one read takes at most; the kernel knows when its buffer is full
 
@@ -149,7 +139,7 @@ class _LowMark:
 
 
 class _Pause:
-    """Pauses the transport, where the kernel cannot count bytes."""
+    """Pauses the transport until the delay is over, where the kernel cannot count bytes."""
 
     slow = 64 * 1024  # so many may soon fill the socket's buffer, and the sender would wait
 
@@ -184,7 +174,7 @@ def is_tls(transport: Any) -> bool:
     return False
 
 
-def _hold(transport: Any) -> _Hold:
+def _hold(transport: Any) -> _LowMark | _Pause:
     sock: socket.socket | None = None
     if _COUNTS_BYTES:
         with suppress(AttributeError):

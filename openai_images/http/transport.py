@@ -178,7 +178,9 @@ class Response:
             if not self._chunk and self._timeout_error is None:
                 return b""
         if self._timeout_error is None:
-            self._check_timers()
+            timer, seconds = self._deadlines.next()
+            if seconds is not None and seconds <= 0:
+                self._run_out(timer)
         if self._timeout_error is not None and (
             not self._chunk or self._monotonic() - self._timed_out_at > _GRACE
         ):
@@ -250,11 +252,6 @@ class Response:
             return True
 
         return taken
-
-    def _check_timers(self) -> None:
-        timer, seconds = self._deadlines.next()
-        if seconds is not None and seconds <= 0:
-            self._run_out(timer)
 
     def _run_out(self, timer: str) -> None:
         limits = self._timeouts

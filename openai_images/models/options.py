@@ -40,10 +40,9 @@ _name = must_be(
     "a text of 1 to 200 characters", lambda value: isinstance(value, str) and 0 < len(value) <= 200
 )
 
-_FORMS = "redis://host:6379/0, rediss://host:6379/0 (TLS) or unix:///path/to/socket"
-
 _REDIS_URL = (
-    f"a URL such as {_FORMS}; a password goes before the host, percent-encoded: redis://:password@host"
+    "a URL such as redis://host:6379/0, rediss://host:6379/0 (TLS) or unix:///path/to/socket; "
+    "a password goes before the host, percent-encoded: redis://:password@host"
 )
 
 

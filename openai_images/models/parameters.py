@@ -44,7 +44,7 @@ class EditKeywords(EditParams, CallOptions, total=False):
     """The keywords of `edit` and `stream_edit`: the endpoint's parameters and the call's options."""
 
 
-OPTION_NAMES: Final = frozenset({"timeout", "headers", "retry", "max_retries"})
+OPTION_NAMES: Final = frozenset(CallOptions.__annotations__)
 """The names of `CallOptions`."""
 
 DESCRIPTIONS: Final[Mapping[str, str]] = {

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import AttrsInstance, field, fields_dict, frozen, has
+from attrs import field, fields_dict, frozen, has
 
 from openai_images._util.attrs import repr_keys, short_repr
 from openai_images._util.json import is_mapping, json_value
@@ -133,18 +133,15 @@ def sum_usages(usages: Iterable[Usage | None]) -> Usage | None:
     too low. In `extra`, numbers of tokens are added, values that are equal in all usages are kept, others are dropped.
     """
     counted = list(usages)
-    if not counted or not all(usage and _is_counted(usage) for usage in counted):
-        return None
-    return reduce(_add, counted)
-
-
-def _is_counted(usage: Usage) -> bool:
-    return any((usage.input_tokens, usage.output_tokens, usage.total_tokens))
+    is_known = all(
+        each and (each.input_tokens or each.output_tokens or each.total_tokens) for each in counted
+    )
+    return reduce(_add, counted) if counted and is_known else None
 
 
 def _add(first: Any, second: Any, name: str = "tokens") -> Any:
     """Return the sum of two counts, or of all counts in two values; None if there is none."""
-    if _is_value(first) and type(first) is type(second):
+    if has(type(first)) and type(first) is type(second):
         return type(first)(
             **{key: _add(getattr(first, key), getattr(second, key), key) for key in fields_dict(type(first))}
         )
@@ -154,7 +151,3 @@ def _add(first: Any, second: Any, name: str = "tokens") -> Any:
     if "tokens" in name and type(first) is type(second) is int:
         return first + second
     return first if type(first) is type(second) and first == second else None
-
-
-def _is_value(value: object) -> TypeGuard[AttrsInstance]:
-    return has(type(value))

@@ -58,6 +58,12 @@ class CallEnd(NamedTuple):
         return next((each for each in candidates if isinstance(each, ImageResult)), self.result)
 
     @property
+    def image_count(self) -> int:
+        """The number of complete images received."""
+        result = self.available_result
+        return len(getattr(self.error, "images", ()) if result is None else result.images)
+
+    @property
     def failed(self) -> bool:
         """Whether the caller got no result."""
         return self.error is not None or self.result is None
@@ -173,7 +179,7 @@ class CallTrace:
         result, span = end.available_result, self._span
         attributes: Attributes = {
             "openai_images.attempts": end.attempts,
-            "openai_images.images": _image_count(end),
+            "openai_images.images": end.image_count,
             **response_model(result),
             **usage_attributes(None if result is None else result.usage),
         }
@@ -203,9 +209,8 @@ class CallTrace:
             instruments.time_to_first_chunk.record(self._to_first_image, shared, within)
         if end.attempts:
             self._record_tokens(result, shared, error, within)
-        images = _image_count(end)
-        if images:
-            instruments.images.add(images, shared, within)
+        if end.image_count:
+            instruments.images.add(end.image_count, shared, within)
         if cost is not None:
             instruments.cost.add(cost, shared, within)
         for refusal in end.refusals:
@@ -229,12 +234,6 @@ class CallTrace:
             for modality, count in by_modality(total, getattr(usage, f"{kind}_tokens_details", None)):
                 attributes = {**shared, "gen_ai.token.modality": modality}
                 self._instruments.tokens[kind].add(count, attributes, within)
-
-
-def _image_count(end: CallEnd) -> int:
-    """Return the number of complete images received."""
-    result = end.available_result
-    return len(getattr(end.error, "images", ()) if result is None else result.images)
 
 
 class RunTrace(RunObserver):

@@ -8,7 +8,7 @@ Must not: correct or send a request, or have the prompt in a message.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from datetime import date
 from operator import attrgetter
 from types import NoneType
@@ -19,7 +19,7 @@ from attrs import fields_dict
 from openai_images.catalog.models import REPLACEMENTS, find_model, utc_date
 from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.models.requests import GenerateRequest
-from openai_images.validation.context import CheckContext, Problem, context_from
+from openai_images.validation.context import Problem, context_from
 from openai_images.validation.generate_rules import RULES
 
 Mode: TypeAlias = Literal["strict", "warn", "off"]
@@ -50,16 +50,13 @@ def find_problems(  # noqa: PLR0913  the facts of a server, and the date
     `today` decides which models have ended.
     """
     context = context_from(request, stream=stream, official=official, split=split, today=today, azure=azure)
-    return [problem for rule in _select_rules(request) for problem in rule(context)]
+    rules = RULES
+    if request.path != GenerateRequest.path:
+        # Imported late: only edits need it.
+        from openai_images.validation.edit_rules import EDIT_RULES  # noqa: PLC0415
 
-
-def _select_rules(request: GenerateRequest) -> Iterable[Callable[[CheckContext], Iterator[Problem]]]:
-    if request.path == GenerateRequest.path:
-        return RULES
-    # Imported late: only edits need it.
-    from openai_images.validation.edit_rules import EDIT_RULES  # noqa: PLC0415
-
-    return (*RULES, *EDIT_RULES)
+        rules = (*RULES, *EDIT_RULES)
+    return [problem for rule in rules for problem in rule(context)]
 
 
 def raise_if_invalid(problems: list[Problem], mode: Mode) -> list[Problem]:

@@ -52,11 +52,6 @@ _IMAGE_FIELDS = ("url", "revised_prompt", "generation_id")
 _converter = BaseConverter()
 
 
-def encode_request(request: GenerateRequest, *, stream: bool) -> bytes:
-    """Return the request's JSON body: the parameters that were set. Raises `RequestInvalidError`."""
-    return encode_json(request_params(request, stream=stream))
-
-
 def request_params(request: GenerateRequest, *, stream: bool) -> dict[str, Any]:
     """Return the parameters that were set, by their names on the wire, without the images to edit."""
     body = set_parameters(request)

@@ -14,7 +14,7 @@ from openai_images._version import __version__
 from openai_images.errors import RequestInvalidError
 from openai_images.models import media
 from openai_images.models.requests import GenerateRequest, ImageReference
-from openai_images.wire.codec import encode_json, encode_request, encode_text
+from openai_images.wire.codec import encode_json, encode_text, request_params
 
 _USER_AGENT = f"openai-images/{__version__}"
 
@@ -38,7 +38,9 @@ def generate_request(
     Raises `RequestInvalidError`.
     """
     defaults = _headers("application/json", stream)
-    return HTTPRequest(url, merge_headers(defaults, headers), encode_request(request, stream=stream))
+    return HTTPRequest(
+        url, merge_headers(defaults, headers), encode_json(request_params(request, stream=stream))
+    )
 
 
 def edit_request(  # noqa: PLR0913  a generation's parameters, the images and the boundary

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 
 from openai_images.errors import RequestInvalidError
 from openai_images.models.requests import GenerateRequest
-from openai_images.wire.codec import encode_request
+from openai_images.wire.codec import encode_json, request_params
 from openai_images.wire.requests import generate_request
 
 VALUES: dict[str, Any] = {
@@ -22,6 +22,11 @@ VALUES: dict[str, Any] = {
     "frame_count": 9, "frame_duration_ms": 200, "svg": {"model": "m", "reasoning": {"effort": None}},
     "safety_identifier": "me", "user": "me", "response_format": "b64_json", "style": "vivid",
 }  # fmt: skip
+
+
+def encode_request(request: GenerateRequest, *, stream: bool) -> bytes:
+    """The body of a request."""
+    return encode_json(request_params(request, stream=stream))
 
 
 def sent(request: GenerateRequest, *, stream: bool = False) -> Any:
