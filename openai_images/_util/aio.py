@@ -20,7 +20,6 @@ def call_in_loop(loop: asyncio.AbstractEventLoop | None, function: Callable[[], 
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the loop that runs in this thread, if any."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -82,8 +82,6 @@ def well_formed(text: str) -> str:
 
 
 class _Copy:
-    """Copies values up to a maximum count."""
-
     def __init__(self) -> None:
         self._left = _MAX_COPIED
 

@@ -163,7 +163,6 @@ def _read_model(model: str, row: object, problems: list[str]) -> ModelPrice:
 
 
 def _read_usd(value: object) -> Decimal | None:
-    """Return a price of a document; None if it is not one."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
@@ -178,7 +177,6 @@ def _type_name(value: object) -> str:
 
 
 def _shorten(value: object) -> str:
-    """Return a value's repr, shortened for a message."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:40]}\N{HORIZONTAL ELLIPSIS}"
 

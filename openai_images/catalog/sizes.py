@@ -139,7 +139,6 @@ def size_of_ratio(ratio: str, model: str | None = None, *, most_pixels: int = PR
 
 
 def _fixed_size(shape: Fraction, sizes: tuple[str, ...]) -> str | None:
-    """Return the largest of `sizes` with this ratio."""
     pixel_sizes = [(size, *(parse_size(size) or (1, 1))) for size in sizes]
     fitting = [(width * height, size) for size, width, height in pixel_sizes if width == height * shape]
     return max(fitting)[1] if fitting else None

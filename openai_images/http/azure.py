@@ -149,7 +149,6 @@ def _parse(endpoint: str, name: str) -> _ParsedEndpoint:
 
 
 def _prefix_is_valid(path: re.Match[str], *, own: bool) -> bool:
-    """Whether the path before Azure's own part is a valid prefix."""
     prefix = path["prefix"]
     if own and not path["openai"]:
         explicit = path["v1"] or path["deployment"]

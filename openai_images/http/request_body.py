@@ -97,8 +97,6 @@ class BytesBody(bytes):
 
 @payload_type(BytesBody)
 class _BodyPayload(BytesPayload):
-    """The payload that aiohttp makes of a `BytesBody`."""
-
     def __init__(self, body: BytesBody, **headers: Any) -> None:
         super().__init__(body, **{"content_type": "application/json", **headers})
         self._progress = body.progress

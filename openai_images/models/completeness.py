@@ -164,7 +164,6 @@ def _gif() -> _Steps:
 
 
 def _color_table_bytes(flags: int) -> int:
-    """Return the length of a color table in bytes."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 

@@ -194,8 +194,6 @@ def _cached(usage: Usage, text: int, image: int) -> tuple[int, int] | None:
 
 
 class _PricedRequest(NamedTuple):
-    """The parameters that determine the price of a request."""
-
     prompt_bytes: int
     model: str
     size: str
@@ -216,7 +214,7 @@ def estimate_cost(request: GenerateRequest, prices: Prices = PUBLISHED_PRICES) -
     `request` is not sent; `prices` is the price table to use.
     """
     values = _parse_request(request)
-    return None if values is None else _estimate(values, prices)
+    return None if values is None else _estimate(_resolve_auto(values), prices)
 
 
 def estimate_cost_range(
@@ -230,23 +228,27 @@ def estimate_cost_range(
     `request` is not sent; `prices` is the price table to use.
     """
     values = _parse_request(request)
-    most = None if values is None else _estimate(values, prices)
+    most = None if values is None else _estimate(_resolve_auto(values), prices)
     if values is None or most is None:
         return None
-    if values.size != "auto" and values.quality != "auto":
-        return most, most
-    names = qualities(values.model)
-    quality = names[0] if names and values.quality == "auto" else values.quality
-    size = cheapest_size(values.model) if values.size == "auto" else values.size
-    least = _estimate(values._replace(size=size, quality=quality), prices)
+    least = _estimate(_resolve_auto(values, cheapest=True), prices)
     return (most if least is None else least), most
+
+
+def _resolve_auto(values: _PricedRequest, *, cheapest: bool = False) -> _PricedRequest:
+    """Replace a quality or size that is `auto` by the most expensive one, or the cheapest."""
+    names = qualities(values.model) if values.quality == "auto" else ()
+    quality = names[0 if cheapest else -1] if names else values.quality
+    size_of = cheapest_size if cheapest else most_expensive_size
+    size = size_of(values.model) if values.size == "auto" else values.size
+    return values._replace(size=size, quality=quality)
 
 
 @lru_cache(maxsize=4096)
 def _estimate(values: _PricedRequest, prices: Prices) -> Decimal | None:
     """Estimate a request's cost, cached: the requests of a batch have few different values."""
     price = prices.of(values.model)
-    output = _max_output_tokens(values)
+    output = output_tokens(values.model, values.size, values.quality)
     if price is None or output is None:
         return None
     surcharge, price_name = _SURCHARGES.get(model_family(values.model), (0, "text_output"))
@@ -270,23 +272,16 @@ def _parse_request(request: GenerateRequest) -> _PricedRequest | None:
         body = {name: value for name, value in {**body, **extra}.items() if value is not None}
     if not body.keys() <= _KNOWN_PARAMETERS or body.get("output_format", "png") not in _FORMATS:
         return None
-    prompt, model = body.get("prompt"), body.get("model")
-    size, quality = body.get("size", "auto"), body.get("quality", "auto")
-    n, partial_images = body.get("n", 1), body.get("partial_images", 0)
-    if not (isinstance(prompt, str) and isinstance(model, str)):
-        return None
-    if not (isinstance(size, str) and isinstance(quality, str)):
-        return None
-    if not is_count(n) or not is_count(partial_images) or n == 0:
-        return None
-    prompt_bytes = len(prompt.encode("utf-8", "surrogatepass"))
-    return _PricedRequest(prompt_bytes, model, size, quality, n, partial_images)
-
-
-def _max_output_tokens(values: _PricedRequest) -> int | None:
-    """Return the most output tokens of one image; for `auto` the most expensive size and quality is assumed."""
-    names = qualities(values.model)
-    quality = names[-1] if names and values.quality == "auto" else values.quality
-    return output_tokens(
-        values.model, most_expensive_size(values.model) if values.size == "auto" else values.size, quality
-    )
+    match {"size": "auto", "quality": "auto", "n": 1, "partial_images": 0} | body:
+        case {
+            "prompt": str(prompt),
+            "model": str(model),
+            "size": str(size),
+            "quality": str(quality),
+            "n": n,
+            "partial_images": partial_images,
+        } if is_count(n) and n and is_count(partial_images):
+            prompt_bytes = len(prompt.encode("utf-8", "surrogatepass"))
+            return _PricedRequest(prompt_bytes, model, size, quality, n, partial_images)
+        case _:
+            return None

@@ -174,7 +174,6 @@ def _embedded(image: _ShownImage) -> tuple[str, bytes | None]:
 
 
 def _single(image: _ShownImage, data: bytes) -> dict[str, str]:
-    """Return one image by its media type."""
     if image.media_type in _UNCHANGED:
         return {image.media_type: _base64(data)}
     bundle = {"text/html": _figure(image, image.media_type, data, _ALONE)}

@@ -163,7 +163,6 @@ def _keyword(name: str, annotation: str, default: Any) -> Parameter:
 
 
 def _described(parameter: Parameter) -> Iterator[str]:
-    """Yield the line of a parameter, if it has a description."""
     text = DESCRIPTIONS.get(parameter.name)
     if text is not None:
         yield f"    {parameter.name} ({parameter.annotation}): {text}"

@@ -138,7 +138,6 @@ _SVG: Final = 'svg={"model": …}'
 
 
 def _author(context: CheckContext, svg: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield the problems of the model that writes an svg, and of its reasoning."""
     if not isinstance(svg.get("model"), str) or not svg["model"]:
         yield context.problem("svg", "it has no model", _SVG)
     reasoning = svg.get("reasoning")

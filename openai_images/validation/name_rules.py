@@ -83,12 +83,11 @@ def _unknown_model(context: CheckContext, name: str) -> Iterator[Problem]:
     if not context.official and not (is_misspelt and near and _fold(name) != _fold(near)):
         return
     is_certain = context.official and is_misspelt
-    message = f"there is no {label}" if is_certain else f"{label} is not known to this version"
     row = MODELS.get(near or "")
-    if row is not None and row.has_ended(context.today):
-        message += f"; OpenAI ended {row.name} on {row.ends}" if is_misspelt else ""
-    else:
-        message += _did_you_mean(near)
+    has_ended = row is not None and row.has_ended(context.today)
+    message = _unknown(label, None if has_ended else near, is_certain=is_certain)
+    if row is not None and has_ended and is_misspelt:
+        message += f"; OpenAI ended {row.name} on {row.ends}"
     yield Problem("model", message, context.live(), certain=is_certain)
 
 
@@ -101,7 +100,6 @@ def values_rule(context: CheckContext) -> Iterator[Problem]:
 
 
 def _value(context: CheckContext, model: ModelSpec, parameter: str, value: str) -> Iterator[Problem]:
-    """Yield the problems of one parameter's value."""
     values, label = model.values.get(parameter, ()), context.display(value)
     refuses = "no live model takes" if model.name == ANY_MODEL else f"{model.name} does not take"
     if not values:
@@ -244,7 +242,6 @@ def near_size(text: str) -> tuple[str | None, bool]:
 
 
 def _fold(text: str) -> str:
-    """Return the letters and digits of a name, in lower case."""
     return re.sub(_SEPARATORS, "", text).lower()
 
 

@@ -50,8 +50,6 @@ _NO_IMAGE_KEYS = re.compile(
 
 
 class _OpenImage(NamedTuple):
-    """The image that is being decoded."""
-
     decoder: Base64Decoder
     sink: Sink
     probe: ImageProbe

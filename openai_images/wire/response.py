@@ -216,7 +216,6 @@ class ResponseDecoder:
             self._body.discard()
 
     def _read(self, chunk: bytes) -> Iterator[ImageEvent]:
-        """Feed the buffered bytes and these to the body's decoder."""
         if self._body is None:
             self._buffer = (self._buffer + chunk).lstrip(_SKIPPED)
             self._open(ended=False)
