@@ -71,7 +71,37 @@ def has_too_many_values(text: bytearray) -> bool:
 
 def json_value(value: object) -> Any:
     """Convert a value for `json.dumps` with `allow_nan=False`; at most 16,000 characters of JSON."""
-    plain = _Copy().copy(value, _MAX_DEPTH)
+    left = _MAX_COPIED
+
+    def copy(value: Any, depth: int) -> Any:
+        nonlocal left
+        left -= 1
+        if value is None or isinstance(value, bool | str | int | float):
+            return _copy_scalar(value)
+        if not isinstance(value, Mapping | list | tuple):
+            # Imported here: a client starts without Decimal.
+            from decimal import Decimal  # noqa: PLC0415
+
+            return _text(str(value)) if isinstance(value, Decimal) else f"<{type(value).__name__}>"
+        if not depth:
+            return "<nested deeper>"
+        if isinstance(value, Mapping):
+            fields: dict[str, Any] = {}
+            for key, item in value.items():
+                if left <= 0:
+                    return {**fields, "…": f"<{len(value) - len(fields)} more>"}
+                fields[_text(key) if isinstance(key, str) else f"<{type(key).__name__}>"] = copy(
+                    item, depth - 1
+                )
+            return fields
+        items: list[Any] = []
+        for item in value:
+            if left <= 0:
+                return [*items, f"<{len(value) - len(items)} more>"]
+            items.append(copy(item, depth - 1))
+        return items
+
+    plain = copy(value, _MAX_DEPTH)
     length = len(json.dumps(plain, allow_nan=False))
     return plain if length <= LONGEST_VALUE else f"<{length:,} characters of JSON, left out>"
 
@@ -81,45 +111,14 @@ def well_formed(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-class _Copy:
-    def __init__(self) -> None:
-        self._left = _MAX_COPIED
-
-    def copy(self, value: Any, depth: int) -> Any:
-        self._left -= 1
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, str):
-            return _text(value)
-        if isinstance(value, int):
-            return int(value) if value.bit_length() <= _MAX_BITS else f"<number of {value.bit_length()} bits>"
-        if isinstance(value, float):
-            return float(value) if isfinite(value) else str(float(value))
-        if isinstance(value, Mapping | list | tuple):
-            return self._copy_container(value, depth) if depth else "<nested deeper>"  # pyright: ignore[reportUnknownArgumentType]
-        # Imported here: a client starts without Decimal.
-        from decimal import Decimal  # noqa: PLC0415
-
-        return _text(str(value)) if isinstance(value, Decimal) else f"<{type(value).__name__}>"
-
-    def _copy_container(self, value: Mapping[Any, Any] | list[Any] | tuple[Any, ...], depth: int) -> Any:
-        if isinstance(value, Mapping):
-            fields: dict[str, Any] = {}
-            for key, item in value.items():
-                if self._left <= 0:
-                    fields["…"] = f"<{len(value) - len(fields)} more>"
-                    break
-                fields[_text(key) if isinstance(key, str) else f"<{type(key).__name__}>"] = self.copy(
-                    item, depth - 1
-                )
-            return fields
-        items: list[Any] = []
-        for item in value:
-            if self._left <= 0:
-                items.append(f"<{len(value) - len(items)} more>")
-                break
-            items.append(self.copy(item, depth - 1))
-        return items
+def _copy_scalar(value: bool | str | float | None) -> bool | str | float | None:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, float):
+        return float(value) if isfinite(value) else str(float(value))
+    if value is None or isinstance(value, bool):
+        return value
+    return int(value) if value.bit_length() <= _MAX_BITS else f"<number of {value.bit_length()} bits>"
 
 
 def _text(text: str) -> str:

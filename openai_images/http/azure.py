@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import parse_qsl, quote, unquote
 
 from attrs import evolve, field, frozen
@@ -91,39 +91,33 @@ class AzureURLs:
 
 def parse_endpoint(endpoint: str, name: str, config: AzureConfig, fallback: str | None) -> AzureURLs:
     """Return the URLs of an endpoint; `name` is for messages. Raises `ConfigurationError`."""
-    parsed = _parse(endpoint, name)
-    deployment = _reconcile("deployment", parsed.deployment, config.deployment)
-    version = _reconcile("api_version", parsed.api_version, config.api_version)
-    if version is None and fallback is not None and (parsed.kind != "v1" or not _DATE.match(fallback)):
+    root, kind, deployment, version = _parse(endpoint, name)
+    deployment = _reconcile("deployment", deployment, config.deployment)
+    version = _reconcile("api_version", version, config.api_version)
+    if version is None and fallback is not None and (kind != "v1" or not _DATE.match(fallback)):
         version = fallback
     if version is not None and not _VERSION.fullmatch(version):
         raise ConfigurationError("the api-version can only be a date such as 2025-04-01-preview, or preview")
     dated = version is not None and _DATE.match(version) is not None
-    if parsed.kind == "deployment" and not dated:
+    if kind == "deployment" and not dated:
         raise ConfigurationError(
             "an endpoint with /deployments/ needs an api-version that is a date: "
             "pass api_version='2025-04-01-preview' or the like, or set OPENAI_API_VERSION"
         )
-    if parsed.kind == "v1" and dated:
+    if kind == "v1" and dated:
         raise ConfigurationError(
             f"the endpoint's /openai/v1 takes no dated api-version; leave {version!r} out, or leave /v1 out"
         )
     if deployment is not None:
         _quote_segment(deployment, ConfigurationError)
-    return AzureURLs(parsed.root, dated, deployment, version)
+    return AzureURLs(root, dated, deployment, version)
 
 
-class _ParsedEndpoint(NamedTuple):
-    """The parts of an endpoint's URL: `kind` is "v1", "deployment", or empty if both are possible."""
+def _parse(endpoint: str, name: str) -> tuple[str, str, str | None, str | None]:
+    """Return root, kind ("v1", "deployment" or "" if both are possible), deployment and api-version of an endpoint.
 
-    root: str
-    kind: str
-    deployment: str | None
-    api_version: str | None
-
-
-def _parse(endpoint: str, name: str) -> _ParsedEndpoint:
-    """Parse any URL that Azure shows for a resource. Raises `ConfigurationError`."""
+    It may be any URL that Azure shows for a resource. Raises `ConfigurationError`.
+    """
     clean = endpoint.strip()
     parts = split_url(clean)
     if parts is None:
@@ -140,7 +134,7 @@ def _parse(endpoint: str, name: str) -> _ParsedEndpoint:
         raise _unusable(clean, name, _LIKE)
     explicit = path["v1"] or path["deployment"]
     below = path["openai"] or ("" if explicit else "/openai")
-    return _ParsedEndpoint(
+    return (
         f"{parts.scheme}://{parts.netloc}{path['prefix']}{below}",
         "v1" if path["v1"] else "deployment" if path["deployment"] else "",
         unquote(path["deployment"]) if path["deployment"] else None,
