@@ -32,7 +32,7 @@ from openai_images.models.requests import (
     as_list,
     reference_of,
 )
-from openai_images.validation.edit_rules import SourceInfo, image_problems
+from openai_images.validation.rules import SourceInfo, image_problems
 from openai_images.validation.validator import RequestValidator
 from openai_images.wire.requests import EditImages, ImageSource
 

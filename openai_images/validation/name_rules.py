@@ -1,6 +1,6 @@
 """The rules for names and sizes: whether the model exists and takes the value, and which name was probably meant.
 
-Invariants: as in `generate_rules.py`. A misspelt name is a certain problem, an unknown one a doubtful one. A difference
+Invariants: as in `rules.py`. A misspelt name is a certain problem, an unknown one a doubtful one. A difference
 that new names do not have is a misspelling: other case or separators, two neighboring letters exchanged, a letter
 doubled or left out. Another letter (`flame`), more letters at either end (`xhigh`) or other digits (`gpt-image-3`) may
 be a new name. A call without a model is a problem only at OpenAI's own server: the default model of its reference,

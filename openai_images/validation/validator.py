@@ -20,7 +20,7 @@ from openai_images.catalog.models import REPLACEMENTS, find_model, utc_date
 from openai_images.errors import ConfigurationError, RequestInvalidError
 from openai_images.models.requests import GenerateRequest
 from openai_images.validation.context import Problem, context_from
-from openai_images.validation.generate_rules import RULES
+from openai_images.validation.rules import EDIT_RULES, RULES
 
 Mode: TypeAlias = Literal["strict", "warn", "off"]
 _MODES: Final = ("strict", "warn", "off")
@@ -50,12 +50,7 @@ def find_problems(  # noqa: PLR0913  the facts of a server, and the date
     `today` decides which models have ended.
     """
     context = context_from(request, stream=stream, official=official, split=split, today=today, azure=azure)
-    rules = RULES
-    if request.path != GenerateRequest.path:
-        # Imported late: only edits need it.
-        from openai_images.validation.edit_rules import EDIT_RULES  # noqa: PLC0415
-
-        rules = (*RULES, *EDIT_RULES)
+    rules = RULES if request.path == GenerateRequest.path else (*RULES, *EDIT_RULES)
     return [problem for rule in rules for problem in rule(context)]
 
 

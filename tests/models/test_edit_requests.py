@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as Pillow
 
 from openai_images import EditRequest, GenerateRequest, ImageReference, RequestInvalidError
-from openai_images.validation.edit_rules import SourceInfo, image_problems
+from openai_images.validation.rules import SourceInfo, image_problems
 from openai_images.validation.validator import Problem, RequestValidator, find_problems
 from tests.validation.test_validator import DAYS, arguments, end_of, rows, spelled
 
