@@ -13,17 +13,14 @@ _T = TypeVar("_T")
 
 def call_in_loop(loop: asyncio.AbstractEventLoop | None, function: Callable[[], object]) -> None:
     """Call `function` in the thread of `loop`; immediately if that is this thread, or if the loop has ended."""
-    if loop is not None and loop.is_running() and loop is not _running_loop():
+    try:
+        current = asyncio.get_running_loop()
+    except RuntimeError:
+        current = None
+    if loop is not None and loop.is_running() and loop is not current:
         loop.call_soon_threadsafe(function)
     else:
         function()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def free_gradually(items: deque[_T]) -> None:

@@ -177,20 +177,19 @@ class CallTrace:
 
     def _set_attributes(self, end: CallEnd, cost: float | None) -> None:
         result, span = end.available_result, self._span
+        known = {
+            "openai_images.requests": end.requests if end.requests > 1 else None,
+            "openai_images.request_id": end.request_id,
+            "gen_ai.response.time_to_first_chunk": self._to_first_image,
+            "openai_images.cost": cost,
+        }
         attributes: Attributes = {
             "openai_images.attempts": end.attempts,
             "openai_images.images": end.image_count,
             **response_model(result),
             **usage_attributes(None if result is None else result.usage),
+            **{name: value for name, value in known.items() if value is not None},
         }
-        if end.requests > 1:
-            attributes["openai_images.requests"] = end.requests
-        if end.request_id is not None:
-            attributes["openai_images.request_id"] = end.request_id
-        if self._to_first_image is not None:
-            attributes["gen_ai.response.time_to_first_chunk"] = self._to_first_image
-        if cost is not None:
-            attributes["openai_images.cost"] = cost
         if end.failed:
             attributes.update(error_attributes(end.error))
             attributes["openai_images.maybe_billed"] = end.maybe_billed

@@ -116,13 +116,13 @@ class JSONImageDecoder:
         """
         if self.failure is not None:
             raise self.failure
-        return self._documents(strict=True)[0]
+        return self.documents(strict=True)[0]
 
-    def documents(self) -> list[Any]:
-        """Return the document and those after it, also with an invalid image. Raises `DecodeError`."""
-        return self._documents(strict=False)
+    def documents(self, *, strict: bool = False) -> list[Any]:
+        """Return the document and those after it (none if `strict`), also with an invalid image.
 
-    def _documents(self, *, strict: bool) -> list[Any]:
+        Raises `DecodeError`.
+        """
         if self._docs is not None:
             return self._docs
         if has_too_many_values(self._envelope):

@@ -103,10 +103,12 @@ class SSEFramer:
 
     def _end_line(self, out: list[bytes | SSEEventEnd]) -> None:
         """Process the complete line; a blank one ends the event."""
+        if self._part == "name" and not self._name:
+            if self.has_data:
+                out.append(SSEEventEnd(self.event, self._id))
+            self.has_data, self.event = False, ""
+            return
         if self._part == "name":
-            if not self._name:
-                self._end_event(out)
-                return
             self._begin_value(out)
         if self._name == b"event" and self._part != "nothing":
             self.event = self._value.decode("utf-8", "replace")
@@ -115,12 +117,6 @@ class SSEFramer:
         self._part = "name"
         self._name = b""
         self._value = b""
-
-    def _end_event(self, out: list[bytes | SSEEventEnd]) -> None:
-        if self.has_data:
-            out.append(SSEEventEnd(self.event, self._id))
-        self.has_data = False
-        self.event = ""
 
     def _after_bom(self, start: bytes) -> bytes:
         """Return `start` without a BOM; nothing while it is unclear whether there is one."""
