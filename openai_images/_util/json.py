@@ -8,9 +8,9 @@ Must not: read objects; an image is named by its class.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, TypeGuard, cast
 
 MAX_VALUES: Final = 32_000
 """Maximum number of values in a response (usually a few dozen): parsing them blocks the event loop for up to 30 ms."""
@@ -78,14 +78,7 @@ def json_value(value: object) -> Any:
         left -= 1
         if value is None or isinstance(value, bool | str | int | float):
             return _copy_scalar(value)
-        if not isinstance(value, Mapping | list | tuple):
-            # Imported here: a client starts without Decimal.
-            from decimal import Decimal  # noqa: PLC0415
-
-            return _text(str(value)) if isinstance(value, Decimal) else f"<{type(value).__name__}>"
-        if not depth:
-            return "<nested deeper>"
-        if isinstance(value, Mapping):
+        if depth and is_mapping(value):
             fields: dict[str, Any] = {}
             for key, item in value.items():
                 if left <= 0:
@@ -94,12 +87,20 @@ def json_value(value: object) -> Any:
                     item, depth - 1
                 )
             return fields
-        items: list[Any] = []
-        for item in value:
-            if left <= 0:
-                return [*items, f"<{len(value) - len(items)} more>"]
-            items.append(copy(item, depth - 1))
-        return items
+        if depth and isinstance(value, list | tuple):
+            sequence = cast("Sequence[Any]", value)
+            items: list[Any] = []
+            for item in sequence:
+                if left <= 0:
+                    return [*items, f"<{len(sequence) - len(items)} more>"]
+                items.append(copy(item, depth - 1))
+            return items
+        if isinstance(value, Mapping | list | tuple):
+            return "<nested deeper>"
+        # Imported here: a client starts without Decimal.
+        from decimal import Decimal  # noqa: PLC0415
+
+        return _text(str(value)) if isinstance(value, Decimal) else f"<{type(value).__name__}>"
 
     plain = copy(value, _MAX_DEPTH)
     length = len(json.dumps(plain, allow_nan=False))

@@ -131,38 +131,38 @@ def _host(text: str, *, bracketed: bool) -> tuple[str, str | None]:
 
 Kind: TypeAlias = Literal["public", "private", "loopback", "forbidden"]
 
-_KINDS: tuple[tuple[str, Kind], ...] = (  # the first network that has the address decides
-    ("100.100.100.200", "forbidden"),  # metadata of Alibaba, in the shared address space
-    ("168.63.129.16", "forbidden"),  # metadata of Azure, in public address space
-    ("fd00:ec2::254", "forbidden"),  # metadata of AWS, in private address space
-    ("fd20:ce::254", "forbidden"),  # of Google
-    ("fd00:c1::a9fe:a9fe", "forbidden"),  # of Oracle
-    ("0.0.0.0/32", "loopback"),  # connects to this machine
-    ("0.0.0.0/8", "forbidden"),
-    ("10.0.0.0/8", "private"),
-    ("100.64.0.0/10", "private"),  # carrier-grade NAT; overlay networks such as Tailscale
-    ("127.0.0.0/8", "loopback"),
-    ("169.254.0.0/16", "forbidden"),  # link-local: the metadata of most clouds
-    ("172.16.0.0/12", "private"),
-    ("192.0.0.0/24", "forbidden"),  # protocol assignments; Oracle's metadata
-    ("192.0.2.0/24", "forbidden"),  # documentation, like 198.51.100.0/24 and 203.0.113.0/24
-    ("192.88.99.0/24", "forbidden"),  # 6to4 relays, deprecated
-    ("192.168.0.0/16", "private"),
-    ("198.18.0.0/15", "private"),  # benchmarks; some local proxies resolve every name to these
-    ("198.51.100.0/24", "forbidden"),
-    ("203.0.113.0/24", "forbidden"),
-    ("224.0.0.0/3", "forbidden"),  # multicast, reserved, broadcast
-    ("::/128", "loopback"),
-    ("::1/128", "loopback"),
-    ("64:ff9b:1::/48", "private"),  # locally assigned NAT64
-    ("fc00::/7", "private"),
-    ("2001::/23", "forbidden"),  # Teredo, ORCHID and other protocols
-    ("2001:db8::/32", "forbidden"),  # documentation, like 3fff::/20
-    ("3fff::/20", "forbidden"),
-    ("2000::/3", "public"),
-    ("::/0", "forbidden"),  # link-local, site-local, multicast, unassigned
+_NETWORKS: tuple[tuple[Any, Kind], ...] = (  # the first network that has the address decides
+    (ip_network("100.100.100.200"), "forbidden"),  # metadata of Alibaba, in the shared address space
+    (ip_network("168.63.129.16"), "forbidden"),  # metadata of Azure, in public address space
+    (ip_network("fd00:ec2::254"), "forbidden"),  # metadata of AWS, in private address space
+    (ip_network("fd20:ce::254"), "forbidden"),  # of Google
+    (ip_network("fd00:c1::a9fe:a9fe"), "forbidden"),  # of Oracle
+    (ip_network("0.0.0.0/32"), "loopback"),  # connects to this machine
+    (ip_network("0.0.0.0/8"), "forbidden"),
+    (ip_network("10.0.0.0/8"), "private"),
+    (ip_network("100.64.0.0/10"), "private"),  # carrier-grade NAT; overlay networks such as Tailscale
+    (ip_network("127.0.0.0/8"), "loopback"),
+    (ip_network("169.254.0.0/16"), "forbidden"),  # link-local: the metadata of most clouds
+    (ip_network("172.16.0.0/12"), "private"),
+    (ip_network("192.0.0.0/24"), "forbidden"),  # protocol assignments; Oracle's metadata
+    (ip_network("192.0.2.0/24"), "forbidden"),  # documentation, like 198.51.100.0/24 and 203.0.113.0/24
+    (ip_network("192.88.99.0/24"), "forbidden"),  # 6to4 relays, deprecated
+    (ip_network("192.168.0.0/16"), "private"),
+    (ip_network("198.18.0.0/15"), "private"),  # benchmarks; some local proxies resolve every name to these
+    (ip_network("198.51.100.0/24"), "forbidden"),
+    (ip_network("203.0.113.0/24"), "forbidden"),
+    (ip_network("224.0.0.0/3"), "forbidden"),  # multicast, reserved, broadcast
+    (ip_network("0.0.0.0/0"), "public"),
+    (ip_network("::/128"), "loopback"),
+    (ip_network("::1/128"), "loopback"),
+    (ip_network("64:ff9b:1::/48"), "private"),  # locally assigned NAT64
+    (ip_network("fc00::/7"), "private"),
+    (ip_network("2001::/23"), "forbidden"),  # Teredo, ORCHID and other protocols
+    (ip_network("2001:db8::/32"), "forbidden"),  # documentation, like 3fff::/20
+    (ip_network("3fff::/20"), "forbidden"),
+    (ip_network("2000::/3"), "public"),
+    (ip_network("::/0"), "forbidden"),  # link-local, site-local, multicast, unassigned
 )
-_NETWORKS = [(ip_network(network), kind) for network, kind in _KINDS]
 
 _EMBEDDING = (  # networks whose addresses embed an IPv4 address, and how many bits follow it
     (IPv6Network("::ffff:0:0/96"), 0),  # mapped
@@ -180,7 +180,7 @@ def normalize(address: str) -> str:
 def classify(address: str) -> Kind:
     """Return the kind of an IP address. Raises ValueError if the text is not one."""
     inner = _unwrap(address)
-    return next((kind for network, kind in _NETWORKS if inner in network), "public")
+    return next(kind for network, kind in _NETWORKS if inner in network)
 
 
 def is_allowed(address: str, api_addresses: Collection[str]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import field, fields_dict, frozen, has
+from attrs import field, fields_dict, frozen
 
 from openai_images._util.attrs import repr_keys, short_repr
 from openai_images._util.json import is_mapping, json_value
@@ -141,10 +141,9 @@ def sum_usages(usages: Iterable[Usage | None]) -> Usage | None:
 
 def _add(first: Any, second: Any, name: str = "tokens") -> Any:
     """Return the sum of two counts, or of all counts in two values; None if there is none."""
-    if has(type(first)) and type(first) is type(second):
-        return type(first)(
-            **{key: _add(getattr(first, key), getattr(second, key), key) for key in fields_dict(type(first))}
-        )
+    if isinstance(first, Usage | TokenDetails) and type(first) is type(second):
+        names = fields_dict(type(first))
+        return type(first)(**{key: _add(getattr(first, key), getattr(second, key), key) for key in names})
     if is_mapping(first) and is_mapping(second):
         sums = {key: _add(first[key], second[key], str(key)) for key in first if key in second}
         return {key: value for key, value in sums.items() if value is not None}
