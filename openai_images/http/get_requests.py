@@ -55,7 +55,7 @@ async def get(url: str, headers: Mapping[str, str], transport: Transport, timeou
     response: aiohttp.ClientResponse | None = None
     try:
         async with deadline:
-            response = await transport.send("GET", url, headers, connect_timeout(timeouts.connect))
+            response = await transport.send(url, headers, connect_timeout(timeouts.connect))
             return Document(response.status, response.headers, await _read(response))
     except FAILURES as error:
         with Translation():
@@ -144,7 +144,7 @@ async def open_file(
     wait = WaitTimer()
     try:
         with wait.within(silence + (timeouts.connect or 0.0)):
-            response = await transport.send("GET", url, headers, connect_timeout(timeouts.connect))
+            response = await transport.send(url, headers, connect_timeout(timeouts.connect))
     except FAILURES as error:
         with Translation():
             if wait.expired:

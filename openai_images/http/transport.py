@@ -79,14 +79,14 @@ class Transport:
         try:
             try:
                 with progress.wait.within(None):
-                    response = await self.send("POST", request.url, request.headers, connect, progress.body)
+                    response = await self.send(request.url, request.headers, connect, progress.body)
             except FAILURES:
                 if not progress.is_stale:
                     raise
                 # The reused connection was closed; by now the loop has also noticed all other closed ones.
                 watch(progress := RequestProgress(request.body, timeouts, self._timing))
                 with progress.wait.within(None):
-                    response = await self.send("POST", request.url, request.headers, connect, progress.body)
+                    response = await self.send(request.url, request.headers, connect, progress.body)
         except FAILURES as error:
             with Translation():
                 timer = progress.timer if progress.wait.expired else ""
@@ -103,17 +103,12 @@ class Transport:
         return Response(response, reader, timeouts, self._timing, progress)
 
     async def send(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        connect: aiohttp.ClientTimeout,
-        body: Any = None,
+        self, url: str, headers: Mapping[str, str], connect: aiohttp.ClientTimeout, body: Any = None
     ) -> aiohttp.ClientResponse:
-        """Send a request and return its response, without following redirects. Raises aiohttp's exceptions."""
+        """Send a GET, or a POST with a body, and return its response. Raises aiohttp's exceptions."""
         session = await self.sessions.get()  # a new one if the client was closed
-        response = await session.request(
-            method,
+        send = session.get if body is None else session.post
+        response = await send(
             url,
             data=body,
             headers=headers,
