@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from attrs import evolve
 
-from openai_images._util.json import has_too_many_values, is_list, is_object
+from openai_images._util.json import has_too_many_values, is_object
 from openai_images._version import __version__
 from openai_images.batch.provider.files import InputFile
-from openai_images.batch.provider.provider_batch import TAG, ProviderBatch, read_provider_batch
+from openai_images.batch.provider.provider_batch import TAG, ProviderBatch, are_older, expect_batch, read_page
 from openai_images.client.attempts import CallContext
 from openai_images.client.sources import FileSource
 from openai_images.errors import (
@@ -121,7 +121,7 @@ class BatchService:
             has_new = not seen.issuperset(batch.id for batch in page)
             seen.update(batch.id for batch in page)
             is_end = has_more is False or not page or (has_more is None and not has_new)
-            if is_end or _are_older(page, since - _CLOCK_MARGIN):
+            if is_end or are_older(page, since - _CLOCK_MARGIN):
                 return sorted(found.values(), key=lambda batch: batch.created_at or 0)
             if not has_new:
                 break
@@ -159,21 +159,12 @@ class BatchService:
             ) from None
 
     async def _retrieve(self, batch_id: str) -> ProviderBatch:
-        return _as_batch(await self._get(f"/batches/{quote(batch_id, safe='')}"))
+        return expect_batch(await self._get(f"/batches/{quote(batch_id, safe='')}"))
 
     async def _list(self, after: str | None) -> tuple[list[ProviderBatch], bool | None]:
         """Return a page of the list, and whether the server says that there are more."""
         query = urlencode({"limit": _PAGE, **({"after": after} if after else {})})
-        doc = await self._get(f"/batches?{query}")
-        items = doc.get("data") if is_object(doc) else None
-        batches = [batch for item in items if (batch := read_provider_batch(item))] if is_list(items) else []
-        if not batches and items != []:
-            raise annotate(
-                DecodeError("the server's response is not a list of batches; check base_url"),
-                {"maybe_billed": False},
-            )
-        has_more = doc.get("has_more")
-        return batches, has_more if isinstance(has_more, bool) else None
+        return read_page(await self._get(f"/batches?{query}"))
 
     async def _upload(self, file: InputFile) -> str:
         boundary = secrets.token_hex(16)
@@ -188,7 +179,9 @@ class BatchService:
 
     async def _post(self, path: str, body: Mapping[str, Any] | None, *, is_free: bool) -> ProviderBatch:
         data = b"" if body is None else json.dumps(body).encode()
-        return _as_batch(await self._send(path, {"Content-Type": "application/json"}, data, is_free=is_free))
+        return expect_batch(
+            await self._send(path, {"Content-Type": "application/json"}, data, is_free=is_free)
+        )
 
     async def _send(
         self, path: str, headers: Mapping[str, str], body: bytes | CompositeBody, *, is_free: bool
@@ -242,19 +235,6 @@ class BatchService:
             download.status, download.headers, known, context.timing.wall(), unsent=True
         )
         raise error_from_body(response, body)
-
-
-def _are_older(page: Sequence[ProviderBatch], since: float) -> bool:
-    """Return whether the rest of the list is older than `since`: the page must be sorted with the newest first."""
-    times = [batch.created_at for batch in page if batch.created_at is not None]
-    return len(times) == len(page) and times[0] > times[-1] and max(times) < since
-
-
-def _as_batch(doc: object) -> ProviderBatch:
-    batch = read_provider_batch(doc)
-    if batch is None:
-        raise DecodeError("the server's response is not a batch; check base_url")
-    return batch
 
 
 def _form(source: FileSource, boundary: str) -> CompositeBody:
