@@ -19,8 +19,9 @@ from typing import TypeVar
 
 from attrs import define, field
 
+from openai_images._util.stop_signal import StoppedError
 from openai_images.batch.economy.collector import Collector
-from openai_images.batch.economy.economy_run import EconomyRun, StoppedError
+from openai_images.batch.economy.economy_run import EconomyRun
 from openai_images.batch.economy.submitter import Submitter
 from openai_images.batch.folder.image_files import Downloads
 from openai_images.batch.journal.ledger import SubmittedBatch
@@ -66,7 +67,7 @@ class EconomyRunner(EconomyRun):
         try:
             await asyncio.to_thread(downloads.clear)
             if not self.is_stopping:
-                await self._run_batches(self.state.caller.batch_service())
+                await self._run_batches(self.state.caller.batch_service(self.stopping))
         except StoppedError:
             pass
         except (ImagesError, OSError) as error:

@@ -15,6 +15,7 @@ from collections import deque
 
 from attrs import define, evolve, field
 
+from openai_images._util.stop_signal import StoppedError
 from openai_images.batch.economy.economy_run import EconomyRun
 from openai_images.batch.journal.journal import error_fields
 from openai_images.batch.journal.journal_reader import JournalRow
@@ -235,6 +236,10 @@ class Submitter:
         for _ in range(1 + self._state.caller.retries):
             try:
                 created = await self._service.create(batch.input_file_id, endpoint_of(group[0]), batch.tag)
+            except StoppedError:
+                fields: JournalRow = {"message": "the run was stopped before its batch was created"}
+                await self._record_not_run(batch, fields, "not created")
+                raise
             except OutcomeUnknownError as error:
                 _log.warning(
                     "it is not known whether a batch was created; reading the provider's list: %s", error

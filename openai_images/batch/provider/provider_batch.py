@@ -140,7 +140,7 @@ def expect_batch(doc: object) -> ProviderBatch:
 
 
 def read_page(doc: object) -> tuple[list[ProviderBatch], bool | None]:
-    """Return the batches of a page of the list, and whether there are more, if it says so. Raises `DecodeError`."""
+    """Return the batches of a page of the list, and whether there are more (None: unknown). Raises `DecodeError`."""
     items = doc.get("data") if is_object(doc) else None
     batches = [batch for item in items if (batch := read_provider_batch(item))] if is_list(items) else []
     if not is_object(doc) or (not batches and items != []):
