@@ -12,11 +12,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from openai_images.cluster.dask_workers import (
+    ANSWER_SECONDS,
+    WorkerWatch,
+    dask_address,
+    warn_of_few_slots,
+)
 from openai_images.cluster.driver import ClusterEngine
 from openai_images.cluster.engine import SENT_IS_RECORDED
 from openai_images.cluster.job import ItemSpec, Job, Row
@@ -31,9 +37,6 @@ _log = logging.getLogger("openai_images")
 _T = TypeVar("_T")
 
 _STATUS_INTERVAL = 0.25
-_WORKERS_INTERVAL = 2.0
-_ANSWER_SECONDS = 30.0
-"""Seconds after which a scheduler that does not respond counts as lost: it may be suspended with an open connection."""
 
 _MIN_WINDOW, _MAX_WINDOW = 512, 4096
 _SPARE = 1.25
@@ -62,13 +65,11 @@ class DaskEngine(ClusterEngine):
             raise ValueError("chunk and in_flight must be 1 or more")
         self.chunk = chunk
         self.in_flight = in_flight
-        self._max_wait = max_wait
         self._timing = timing
         self._client: Any = client  # distributed is only partly typed
+        self._workers = WorkerWatch(client, timing, max_wait)
         self._loss: asyncio.Future[ClusterError] | None = None  # of the client's loop
         self._watching: asyncio.Task[None] | None = None
-        self._without_workers: float | None = None
-        self.processes = 0
         self.window = _MIN_WINDOW
 
     @classmethod
@@ -125,14 +126,16 @@ class DaskEngine(ClusterEngine):
 
     def wait_reason(self) -> str | None:
         """Return a text if there is no worker, otherwise None."""
-        if self._without_workers is None:
-            return None
-        return f"no worker is connected to the Dask scheduler at {self._address}"
+        return self._workers.wait_reason()
+
+    @property
+    def processes(self) -> int:
+        """The number of workers."""
+        return self._workers.processes
 
     @property
     def _address(self) -> str:
-        scheduler = self._client.scheduler
-        return "an unknown address" if scheduler is None else str(scheduler.address)
+        return dask_address(self._client)
 
     async def _in_client_loop(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Run a coroutine in the event loop of the Dask client, which may be in another thread."""
@@ -150,13 +153,12 @@ class DaskEngine(ClusterEngine):
         if self._client.status != "running":
             raise self._lost(f"the client is {self._client.status}")
         self._loss = asyncio.get_running_loop().create_future()
-        slots = await self._guard(self._slots())
+        slots = await self._guard(self._workers.slots())
         self._watching = asyncio.get_running_loop().create_task(self._watch())
-        self.processes = len(slots)
         from openai_images.cluster.dask_plugin import WorkerCleanup  # noqa: PLC0415  distributed is an extra
 
         await self._guard(self._client.register_plugin(WorkerCleanup()))
-        self._warn_of_few_slots(slots)
+        warn_of_few_slots(slots, self.chunk, self.in_flight)
         wanted = math.ceil(_SPARE * self.chunk * sum(slots.values()))
         self.window = min(_MAX_WINDOW, max(_MIN_WINDOW, wanted))
 
@@ -203,51 +205,18 @@ class DaskEngine(ClusterEngine):
 
     async def _watch(self) -> None:
         """Detect that the scheduler has ended, is suspended, or has no workers."""
-        looked_at, loss = -math.inf, self._loss
+        loss = self._loss
         assert loss is not None  # noqa: S101  `start` made it
         while self._watching and not loss.done():  # Dask may swallow a cancellation
             try:
                 if self._client.status != "running":
                     raise self._lost(f"the client is {self._client.status}")
-                if self._timing.monotonic() - looked_at >= _WORKERS_INTERVAL:
-                    looked_at = self._timing.monotonic()
-                    self._note_workers(await self._slots())
+                await self._workers.look()
             except ClusterError as error:
                 loss.set_result(error)
             except (OSError, TimeoutError) as error:
-                loss.set_result(self._lost(str(error) or f"no response in {_ANSWER_SECONDS:.0f} s"))
+                loss.set_result(self._lost(str(error) or f"no response in {ANSWER_SECONDS:.0f} s"))
             await self._timing.sleep(_STATUS_INTERVAL)
-
-    async def _slots(self) -> Mapping[str, int]:
-        """Return the number of concurrent chunks of each worker, by its address."""
-        slots: Mapping[str, int] = await asyncio.wait_for(self._client.scheduler.ncores(), _ANSWER_SECONDS)
-        return slots
-
-    def _note_workers(self, slots: Mapping[str, int]) -> None:
-        now, self.processes = self._timing.monotonic(), len(slots)
-        if slots:
-            self._without_workers = None
-        elif self._without_workers is None:
-            self._without_workers = now
-            _log.warning(
-                "no worker is connected to the Dask scheduler at %s; waiting for one, at most %.0f s: "
-                "dask worker %s --nthreads 32",
-                *(self._address, self._max_wait, self._address),
-            )
-        elif now - self._without_workers > self._max_wait:
-            where = f"the Dask scheduler at {self._address}"
-            raise ClusterError(
-                f"no worker connected to {where} in {self._max_wait:.0f} s. {SENT_IS_RECORDED}"
-            )
-
-    def _warn_of_few_slots(self, slots: Mapping[str, int]) -> None:
-        fewest = min(slots.values(), default=None)
-        if fewest is not None and fewest * self.chunk < 2 * self.in_flight:
-            _log.warning(
-                "a Dask worker with %d threads runs %d items concurrently, too few to keep %d requests in flight: "
-                "start workers with --nthreads %d",
-                *(fewest, fewest * self.chunk, self.in_flight, math.ceil(4 * self.in_flight / self.chunk)),
-            )
 
     async def _end_watch(self) -> None:
         watching, self._watching = self._watching, None

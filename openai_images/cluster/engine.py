@@ -41,8 +41,12 @@ class Engine(Protocol):
 
     chunk: int
     in_flight: int
-    processes: int
     window: int
+
+    @property
+    def processes(self) -> int:
+        """The number of processes."""
+        ...
 
     async def start(self) -> None:
         """Find the processes and start to watch the cluster. Raises `ClusterError`."""
