@@ -1,8 +1,8 @@
 """`DaskEngine`: runs the items of a batch in the workers of a Dask cluster.
 
 Invariants: if the scheduler ends, every chunk ends within seconds with `ClusterError` (`as_completed` of distributed
-would wait forever); workers return only small rows; without workers, it warns and waits for at most `max_wait` seconds;
-the Dask client is called in its own event loop, so a synchronous client works, too.
+would wait forever); workers return only small rows; if nothing can start, it warns and waits for at most `max_wait`
+seconds; the Dask client is called in its own event loop, so a synchronous client works, too.
 Must not: import distributed, an extra, before it is used; submit functions of `__main__` (Dask pickles them by value:
 no semaphore is shared).
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -26,7 +26,7 @@ from openai_images.cluster.dask_workers import (
 from openai_images.cluster.driver import ClusterEngine
 from openai_images.cluster.engine import SENT_IS_RECORDED
 from openai_images.cluster.job import ItemSpec, Job, Row
-from openai_images.cluster.worker import run_items, stop_run
+from openai_images.cluster.worker import run_items
 from openai_images.errors import ClusterError, ConfigurationError, ImagesError
 from openai_images.models.options import Timing
 
@@ -48,8 +48,9 @@ class DaskEngine(ClusterEngine):
 
     Items are sent in chunks of `chunk`; a chunk ends with its slowest request, so keep it small. At most `in_flight`
     requests are in flight in each worker process. Start workers with `--nthreads 32` or more: a worker runs one chunk
-    per thread (requests themselves use no threads). If there is no worker, the batch waits for at most `max_wait`
-    seconds, by the clock of `timing`. The client may be synchronous or asynchronous, and stays open.
+    per thread (requests themselves use no threads). If there is no worker, or other tasks take all slots, the batch
+    waits for at most `max_wait` seconds, by the clock of `timing`. The client may be synchronous or asynchronous, and
+    stays open.
     """
 
     def __init__(
@@ -115,9 +116,12 @@ class DaskEngine(ClusterEngine):
         """Run the `items` of a `job` in one worker; return their rows. Raises `ClusterError`."""
         return await self._in_client_loop(self._run(job, list(items)))
 
-    async def stop(self, job: Job) -> None:
-        """Tell all workers to start no more items of this `job`. Raises `ClusterError`."""
-        await self._in_client_loop(self._stop(job))
+    async def stop(self, job: Job) -> Collection[str] | None:
+        """Tell all workers to start no more items of this `job`. Raises `ClusterError`.
+
+        Return the ids of the items that a worker has started and not ended; None if a worker does not respond.
+        """
+        return await self._in_client_loop(self._stop(job))
 
     async def aclose(self) -> None:
         """Stop watching the scheduler. Idempotent."""
@@ -125,7 +129,7 @@ class DaskEngine(ClusterEngine):
             await self._in_client_loop(self._end_watch())
 
     def wait_reason(self) -> str | None:
-        """Return a text if there is no worker, otherwise None."""
+        """Return why nothing starts, or why the requests of workers wait, and until when; None if they do not."""
         return self._workers.wait_reason()
 
     @property
@@ -164,6 +168,7 @@ class DaskEngine(ClusterEngine):
 
     async def _run(self, job: Job, items: list[ItemSpec]) -> Sequence[Row]:
         future: Any = None
+        self._workers.started(job.run)
         try:
             future = self._client.submit(run_items, job, items, pure=False)
             rows: Sequence[Row] = await self._guard(_result(future))
@@ -177,12 +182,13 @@ class DaskEngine(ClusterEngine):
             )
             raise ClusterError(message) from error
         finally:
+            self._workers.ended()
             if future is not None:
                 future.release()
         return rows
 
-    async def _stop(self, job: Job) -> None:
-        await self._guard(self._client.run(stop_run, job.run, on_error="ignore"))
+    async def _stop(self, job: Job) -> Collection[str] | None:
+        return await self._guard(self._workers.stop(job.run))
 
     async def _guard(self, awaitable: Coroutine[Any, Any, _T]) -> _T:
         """Await a coroutine until the scheduler is lost. Raises `ClusterError`."""

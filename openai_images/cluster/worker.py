@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from openai_images._util.aio import run_to_completion
@@ -63,7 +63,23 @@ async def run_items(job: Job, items: Sequence[ItemSpec]) -> list[Row]:
             await run_to_completion(_close(workers.pop(idle[0])))
 
 
-async def stop_run(run: str) -> None:
+class RunReport(NamedTuple):
+    """The items of a run that a process has started and not ended, by id, and why their requests wait."""
+
+    items: tuple[str, ...] = ()
+    wait_reason: str | None = None
+
+
+async def report_run(run: str) -> RunReport:
+    """Return what this process does for a run."""
+    opening = _workers.get(asyncio.get_running_loop(), {}).get(run)
+    if opening is not None and not opening.done():
+        return RunReport(wait_reason="the storage is not open yet")
+    is_open = opening is not None and not opening.cancelled() and opening.exception() is None
+    return opening.result().report() if opening is not None and is_open else RunReport()
+
+
+async def stop_run(run: str) -> RunReport:
     """Start no more items of a run in this process; its client is closed when no request is in flight."""
     _note_stopped(run)
     opening = _workers.get(asyncio.get_running_loop(), {}).get(run)
@@ -72,6 +88,7 @@ async def stop_run(run: str) -> None:
             worker = await asyncio.shield(opening)
             worker.stop()
             await _close_if_over(run, worker)
+    return await report_run(run)
 
 
 async def close_workers() -> None:
@@ -148,6 +165,10 @@ class Worker:
     def is_over(self) -> bool:
         """Whether it was stopped and has no tasks."""
         return self._is_stopped and not self.tasks
+
+    def report(self) -> RunReport:
+        """Return what it does."""
+        return RunReport(tuple(self.tasks.ids), self._run_state.wait_reason() if self.tasks else None)
 
     def stop(self) -> None:
         """Send nothing more: cancel the items that are not in flight."""
@@ -227,7 +248,8 @@ class Worker:
         is_taken: bool = False,
         message: str = "",
     ) -> Row:
-        return make_row(item, rows, error, is_taken=is_taken, stops=self._is_stopped, message=message)
+        stops = self._run_state.stop_reason.error is not None  # otherwise the driver has stopped it
+        return make_row(item, rows, error, is_taken=is_taken, stops=stops, message=message)
 
 
 class _RunStoppedError(Exception):

@@ -8,10 +8,11 @@ Must not: send a request, or decide what a row contains.
 
 from __future__ import annotations
 
+import asyncio
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from attrs import evolve
 
@@ -70,6 +71,10 @@ class RemoteBatch(OpenBatch, Protocol):
         """Return the progress with the items in flight and waiting in the cluster, and why they wait."""
         ...
 
+    async def watch(self, changed: Callable[[], object]) -> NoReturn:
+        """Call `changed` whenever the reason for which items wait in the cluster has changed, until cancelled."""
+        ...
+
     def stop(self) -> None:
         """Withdraw the items that are not in flight."""
         ...
@@ -90,6 +95,13 @@ class RemoteRun(Runner):
     def progress(self) -> Progress:
         """Return the current progress, as the cluster shows it."""
         return self._remote.shown(super().progress())
+
+    async def _main(self) -> None:
+        watching = asyncio.create_task(self._remote.watch(self.changed))
+        try:
+            await super()._main()
+        finally:
+            watching.cancel()
 
     def stop(self) -> None:
         """Start and send nothing new; items in flight continue."""
