@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from openai_images._util.waits import LONG_WAIT, Wait
 from openai_images.cluster.engine import SENT_IS_RECORDED
-from openai_images.cluster.worker import RunReport, report_run, stop_run
+from openai_images.cluster.job import RunReport
+from openai_images.cluster.worker import report_run, stop_run
 from openai_images.errors import ClusterError
 from openai_images.models.options import Timing
 

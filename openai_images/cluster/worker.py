@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from openai_images._util.aio import run_to_completion
@@ -27,7 +27,7 @@ from openai_images.batch.run.item_runner import ItemRunner
 from openai_images.batch.run.run_state import ItemTakenError, RunState
 from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.item_tasks import ItemTasks
-from openai_images.cluster.job import ItemSpec, Job, Row, make_row
+from openai_images.cluster.job import ItemSpec, Job, Row, RunReport, make_row
 from openai_images.cluster.records import find_taken
 from openai_images.cluster.storage import Storage, open_storage
 from openai_images.errors import ImagesError
@@ -61,13 +61,6 @@ async def run_items(job: Job, items: Sequence[ItemSpec]) -> list[Row]:
         await _close_if_over(job.run, worker)
         while len(idle := [run for run, other in workers.items() if _is_idle(other)]) > _MAX_IDLE_WORKERS:
             await run_to_completion(_close(workers.pop(idle[0])))
-
-
-class RunReport(NamedTuple):
-    """The items of a run that a process has started and not ended, by id, and why their requests wait."""
-
-    items: tuple[str, ...] = ()
-    wait_reason: str | None = None
 
 
 async def report_run(run: str) -> RunReport:
@@ -248,8 +241,11 @@ class Worker:
         is_taken: bool = False,
         message: str = "",
     ) -> Row:
-        stops = self._run_state.stop_reason.error is not None  # otherwise the driver has stopped it
-        return make_row(item, rows, error, is_taken=is_taken, stops=stops, message=message)
+        reason = self._run_state.stop_reason
+        stops = reason.error is not None  # otherwise the driver has stopped it
+        saved = [path for path in reason.saved_elsewhere if Path(path).name.startswith(item.work.stem)]
+        error = error or reason.error
+        return make_row(item, rows, error, is_taken=is_taken, stops=stops, message=message, saved=saved)
 
 
 class _RunStoppedError(Exception):

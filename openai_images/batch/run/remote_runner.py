@@ -160,8 +160,8 @@ class RemoteItemRunner:
             self._settle(None, ran=False)
         withdrawn = ImagesError("it was withdrawn before it was sent")
         error = withdrawn if row is None else error_from_row(_last(row), self._work)
-        if row is not None and row.get("stops") and row.get("error"):
-            self._run.halt(error)
+        if row is not None:
+            self._halt(row)
         await self._observer.on_not_executed(withdrawn)
         self._observer.on_wait()  # raises, if the batch was stopped
         raise error
@@ -181,18 +181,24 @@ class RemoteItemRunner:
         last = _last(row)
         images = [self._remote.image(StoredFile.from_row(file)) for file in last.get("files", ())]
         ran = row["state"] != "failed" or bool(last.get("billed"))
+        self._halt(row)
         self._settle(parse_amount(last.get("cost")), len(images), ran=ran)
         if row["state"] == "done":
             result = result_from_row(last, self._work, images)
             self._streak.record_success(result)
             return result
         error = error_from_row(last, self._work, images)
-        if row.get("stops") and row.get("error"):
-            self._run.halt(error)
         self._streak.record_failure(error)
         if self._streak.verdict is not None:
             self._remote.stop()
         raise error
+
+    def _halt(self, row: Mapping[str, Any]) -> None:
+        """Stop the batch if the row's error concerns all items."""
+        if row.get("stops") and row.get("error"):
+            places = self._run.stop_reason.saved_elsewhere
+            places += [place for place in row.get("saved", ()) if place not in places]
+            self._run.halt(error_from_row(_last(row), self._work))
 
     def _settle(self, cost: Decimal | None, images: int = 0, *, ran: bool) -> None:
         if not self._is_settled:
