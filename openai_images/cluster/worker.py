@@ -161,7 +161,8 @@ class Worker:
 
     def report(self) -> RunReport:
         """Return what it does."""
-        return RunReport(tuple(self.tasks.ids), self._run_state.wait_reason() if self.tasks else None)
+        reason = self._store.wait_reason or self._run_state.wait_reason()
+        return RunReport(tuple(self.tasks.ids), reason if self.tasks else None)
 
     def stop(self) -> None:
         """Send nothing more: cancel the items that are not in flight."""
