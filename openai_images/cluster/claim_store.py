@@ -100,6 +100,11 @@ class ClaimStore:
         )
         self.save = StorageImages(storage, disk, self._retrier).save
 
+    @property
+    def wait_reason(self) -> str | None:
+        """Why rows or images are not written, and for how long that is tried; None if they are."""
+        return self._retrier.wait_reason
+
     def begin(self, key: str, id_: str, attempt: int, *, is_owner: bool = False) -> None:
         """Register an item after `attempt` attempts; `is_owner` if its images are downloaded, not requested."""
         self._items[key] = _Item(id_, attempt, is_owner)
@@ -217,10 +222,14 @@ def stored_file(name: str, image: Image) -> StoredFile:
 
 @define
 class Retrier:
-    """Runs calls to a storage; `place` is its name in messages; `sleep` (seconds) blocks."""
+    """Runs calls to a storage; `place` is its name in messages; `sleep` (seconds) blocks.
+
+    `wait_reason` is why a call is retried; None if the last one succeeded or was given up.
+    """
 
     place: str
     sleep: Callable[[float], None]
+    wait_reason: str | None = None
     _has_explained: bool = False
     _is_down: bool = False
 
@@ -231,22 +240,23 @@ class Retrier:
                 answer = call()
             except OSError as error:
                 if seconds is None or _lasts(error):
-                    self._is_down = True
+                    self._is_down, self.wait_reason = True, None
                     raise
                 self._explain(error)
                 self.sleep(seconds)
             else:
-                self._is_down = False
+                self._is_down, self.wait_reason = False, None
                 return answer
         raise AssertionError
 
     def _explain(self, error: OSError) -> None:
+        why = error.strerror or type(error).__name__
+        self.wait_reason = (
+            f"{self.place} cannot be used ({why}): retrying for up to {sum(_PAUSES):.0f} s each time"
+        )
         if not self._has_explained:
             self._has_explained = True
-            _log.warning(
-                "%s cannot be used (%s): retrying for up to %d s each time (logged once)",
-                *(self.place, error.strerror or type(error).__name__, sum(_PAUSES)),
-            )
+            _log.warning("%s (logged once)", self.wait_reason)
 
 
 def _lasts(error: OSError) -> bool:

@@ -1,8 +1,8 @@
 """`DaskEngine`: runs the items of a batch in the workers of a Dask cluster.
 
 Invariants: if the scheduler ends, every chunk ends within seconds with `ClusterError` (`as_completed` of distributed
-would wait forever); workers return only small rows; without workers, it warns and waits for at most `max_wait` seconds;
-the Dask client is called in its own event loop, so a synchronous client works, too.
+would wait forever); workers return only small rows; if nothing can start, it warns and waits for at most `max_wait`
+seconds; the Dask client is called in its own event loop, so a synchronous client works, too.
 Must not: import distributed, an extra, before it is used; submit functions of `__main__` (Dask pickles them by value:
 no semaphore is shared).
 """
@@ -12,15 +12,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from openai_images.cluster.dask_workers import (
+    ANSWER_SECONDS,
+    WorkerWatch,
+    dask_address,
+    warn_of_few_slots,
+)
 from openai_images.cluster.driver import ClusterEngine
 from openai_images.cluster.engine import SENT_IS_RECORDED
 from openai_images.cluster.job import ItemSpec, Job, Row
-from openai_images.cluster.worker import run_items, stop_run
+from openai_images.cluster.worker import run_items
 from openai_images.errors import ClusterError, ConfigurationError, ImagesError
 from openai_images.models.options import Timing
 
@@ -31,9 +37,6 @@ _log = logging.getLogger("openai_images")
 _T = TypeVar("_T")
 
 _STATUS_INTERVAL = 0.25
-_WORKERS_INTERVAL = 2.0
-_ANSWER_SECONDS = 30.0
-"""Seconds after which a scheduler that does not respond counts as lost: it may be suspended with an open connection."""
 
 _MIN_WINDOW, _MAX_WINDOW = 512, 4096
 _SPARE = 1.25
@@ -45,8 +48,9 @@ class DaskEngine(ClusterEngine):
 
     Items are sent in chunks of `chunk`; a chunk ends with its slowest request, so keep it small. At most `in_flight`
     requests are in flight in each worker process. Start workers with `--nthreads 32` or more: a worker runs one chunk
-    per thread (requests themselves use no threads). If there is no worker, the batch waits for at most `max_wait`
-    seconds, by the clock of `timing`. The client may be synchronous or asynchronous, and stays open.
+    per thread (requests themselves use no threads). If there is no worker, or other tasks take all slots, the batch
+    waits for at most `max_wait` seconds, by the clock of `timing`. The client may be synchronous or asynchronous, and
+    stays open.
     """
 
     def __init__(
@@ -62,13 +66,11 @@ class DaskEngine(ClusterEngine):
             raise ValueError("chunk and in_flight must be 1 or more")
         self.chunk = chunk
         self.in_flight = in_flight
-        self._max_wait = max_wait
         self._timing = timing
         self._client: Any = client  # distributed is only partly typed
+        self._workers = WorkerWatch(client, timing, max_wait)
         self._loss: asyncio.Future[ClusterError] | None = None  # of the client's loop
         self._watching: asyncio.Task[None] | None = None
-        self._without_workers: float | None = None
-        self.processes = 0
         self.window = _MIN_WINDOW
 
     @classmethod
@@ -114,9 +116,12 @@ class DaskEngine(ClusterEngine):
         """Run the `items` of a `job` in one worker; return their rows. Raises `ClusterError`."""
         return await self._in_client_loop(self._run(job, list(items)))
 
-    async def stop(self, job: Job) -> None:
-        """Tell all workers to start no more items of this `job`. Raises `ClusterError`."""
-        await self._in_client_loop(self._stop(job))
+    async def stop(self, job: Job) -> Collection[str] | None:
+        """Tell all workers to start no more items of this `job`. Raises `ClusterError`.
+
+        Return the ids of the items that a worker has started and not ended; None if a worker does not respond.
+        """
+        return await self._in_client_loop(self._stop(job))
 
     async def aclose(self) -> None:
         """Stop watching the scheduler. Idempotent."""
@@ -124,15 +129,17 @@ class DaskEngine(ClusterEngine):
             await self._in_client_loop(self._end_watch())
 
     def wait_reason(self) -> str | None:
-        """Return a text if there is no worker, otherwise None."""
-        if self._without_workers is None:
-            return None
-        return f"no worker is connected to the Dask scheduler at {self._address}"
+        """Return why nothing starts, or why the requests of workers wait, and until when; None if they do not."""
+        return self._workers.wait_reason()
+
+    @property
+    def processes(self) -> int:
+        """The number of workers."""
+        return self._workers.processes
 
     @property
     def _address(self) -> str:
-        scheduler = self._client.scheduler
-        return "an unknown address" if scheduler is None else str(scheduler.address)
+        return dask_address(self._client)
 
     async def _in_client_loop(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Run a coroutine in the event loop of the Dask client, which may be in another thread."""
@@ -150,18 +157,18 @@ class DaskEngine(ClusterEngine):
         if self._client.status != "running":
             raise self._lost(f"the client is {self._client.status}")
         self._loss = asyncio.get_running_loop().create_future()
-        slots = await self._guard(self._slots())
+        slots = await self._guard(self._workers.slots())
         self._watching = asyncio.get_running_loop().create_task(self._watch())
-        self.processes = len(slots)
         from openai_images.cluster.dask_plugin import WorkerCleanup  # noqa: PLC0415  distributed is an extra
 
         await self._guard(self._client.register_plugin(WorkerCleanup()))
-        self._warn_of_few_slots(slots)
+        warn_of_few_slots(slots, self.chunk, self.in_flight)
         wanted = math.ceil(_SPARE * self.chunk * sum(slots.values()))
         self.window = min(_MAX_WINDOW, max(_MIN_WINDOW, wanted))
 
     async def _run(self, job: Job, items: list[ItemSpec]) -> Sequence[Row]:
         future: Any = None
+        self._workers.started(job.run)
         try:
             future = self._client.submit(run_items, job, items, pure=False)
             rows: Sequence[Row] = await self._guard(_result(future))
@@ -175,12 +182,13 @@ class DaskEngine(ClusterEngine):
             )
             raise ClusterError(message) from error
         finally:
+            self._workers.ended()
             if future is not None:
                 future.release()
         return rows
 
-    async def _stop(self, job: Job) -> None:
-        await self._guard(self._client.run(stop_run, job.run, on_error="ignore"))
+    async def _stop(self, job: Job) -> Collection[str] | None:
+        return await self._guard(self._workers.stop(job.run))
 
     async def _guard(self, awaitable: Coroutine[Any, Any, _T]) -> _T:
         """Await a coroutine until the scheduler is lost. Raises `ClusterError`."""
@@ -203,51 +211,18 @@ class DaskEngine(ClusterEngine):
 
     async def _watch(self) -> None:
         """Detect that the scheduler has ended, is suspended, or has no workers."""
-        looked_at, loss = -math.inf, self._loss
+        loss = self._loss
         assert loss is not None  # noqa: S101  `start` made it
         while self._watching and not loss.done():  # Dask may swallow a cancellation
             try:
                 if self._client.status != "running":
                     raise self._lost(f"the client is {self._client.status}")
-                if self._timing.monotonic() - looked_at >= _WORKERS_INTERVAL:
-                    looked_at = self._timing.monotonic()
-                    self._note_workers(await self._slots())
+                await self._workers.look()
             except ClusterError as error:
                 loss.set_result(error)
             except (OSError, TimeoutError) as error:
-                loss.set_result(self._lost(str(error) or f"no response in {_ANSWER_SECONDS:.0f} s"))
+                loss.set_result(self._lost(str(error) or f"no response in {ANSWER_SECONDS:.0f} s"))
             await self._timing.sleep(_STATUS_INTERVAL)
-
-    async def _slots(self) -> Mapping[str, int]:
-        """Return the number of concurrent chunks of each worker, by its address."""
-        slots: Mapping[str, int] = await asyncio.wait_for(self._client.scheduler.ncores(), _ANSWER_SECONDS)
-        return slots
-
-    def _note_workers(self, slots: Mapping[str, int]) -> None:
-        now, self.processes = self._timing.monotonic(), len(slots)
-        if slots:
-            self._without_workers = None
-        elif self._without_workers is None:
-            self._without_workers = now
-            _log.warning(
-                "no worker is connected to the Dask scheduler at %s; waiting for one, at most %.0f s: "
-                "dask worker %s --nthreads 32",
-                *(self._address, self._max_wait, self._address),
-            )
-        elif now - self._without_workers > self._max_wait:
-            where = f"the Dask scheduler at {self._address}"
-            raise ClusterError(
-                f"no worker connected to {where} in {self._max_wait:.0f} s. {SENT_IS_RECORDED}"
-            )
-
-    def _warn_of_few_slots(self, slots: Mapping[str, int]) -> None:
-        fewest = min(slots.values(), default=None)
-        if fewest is not None and fewest * self.chunk < 2 * self.in_flight:
-            _log.warning(
-                "a Dask worker with %d threads runs %d items concurrently, too few to keep %d requests in flight: "
-                "start workers with --nthreads %d",
-                *(fewest, fewest * self.chunk, self.in_flight, math.ceil(4 * self.in_flight / self.chunk)),
-            )
 
     async def _end_watch(self) -> None:
         watching, self._watching = self._watching, None

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NoReturn, Protocol
 
 from attrs import Factory, asdict, define, evolve, field
 
@@ -45,6 +45,7 @@ In this run, a claimed item is sent to a worker again only if its first worker h
 """
 
 _CLAIM_POLL: Final = 0.5
+_REASON_INTERVAL: Final = 1.0
 
 _log = logging.getLogger("openai_images")
 
@@ -149,8 +150,17 @@ class ClusterBatch(SharedBatch):
             progress,
             in_flight=progress.in_flight - excess,
             waiting=progress.waiting + excess,
-            wait_reason=self.engine.wait_reason(),
+            wait_reason=self.engine.wait_reason() or progress.wait_reason,
         )
+
+    async def watch(self, changed: Callable[[], object]) -> NoReturn:
+        """Call `changed` whenever the reason for which items wait has changed, until cancelled."""
+        reason: str | None = None
+        while True:
+            await self.timing.sleep(_REASON_INTERVAL)
+            before, reason = reason, self.engine.wait_reason()
+            if reason != before:
+                changed()
 
     async def _wait_for_record(self, row: Row) -> Row:
         """Wait for the record of an item that another worker has claimed; return the item's row with or without it."""

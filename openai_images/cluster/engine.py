@@ -2,7 +2,7 @@
 
 Invariants: each item is in one chunk and has one outcome: its row, withdrawn, or the engine's error; correctness does
 not depend on the engine, which may run a chunk twice or never (claims in the storage tell what was sent); an error of
-the engine ends every chunk, so nothing waits for a lost one.
+the engine ends every chunk, so nothing waits for a lost one; a stop waits only for chunks that a process has started.
 Must not: send requests, write to the storage, or keep an image.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -41,8 +41,12 @@ class Engine(Protocol):
 
     chunk: int
     in_flight: int
-    processes: int
     window: int
+
+    @property
+    def processes(self) -> int:
+        """The number of processes."""
+        ...
 
     async def start(self) -> None:
         """Find the processes and start to watch the cluster. Raises `ClusterError`."""
@@ -52,8 +56,11 @@ class Engine(Protocol):
         """Run `run_items` in a process of the cluster and return its rows. Raises `ClusterError`."""
         ...
 
-    async def stop(self, job: Job) -> None:
-        """Tell all processes to start no more items of this job; called repeatedly while there are chunks."""
+    async def stop(self, job: Job) -> Collection[str] | None:
+        """Tell all processes to start no more items of this job; called repeatedly while there are chunks.
+
+        Return the ids of the items that a process has started and not ended; None if that is unknown.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -89,7 +96,7 @@ class Dispatcher:
         self._job = job
         self._queue: list[_PendingItem] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._chunks: set[asyncio.Task[None]] = set()
+        self._chunks: dict[asyncio.Task[None], frozenset[str]] = {}  # with the ids of their items
         self._stopping: asyncio.Task[None] | None = None
         self._is_stopped = False
 
@@ -135,8 +142,8 @@ class Dispatcher:
         self._cancel_timer()
         chunk, self._queue = self._queue, []
         task = asyncio.get_running_loop().create_task(self._run_chunk(chunk))
-        self._chunks.add(task)
-        task.add_done_callback(self._chunks.discard)
+        self._chunks[task] = frozenset(pending.item.id for pending in chunk)
+        task.add_done_callback(self._chunks.pop)
 
     async def _run_chunk(self, chunk: Sequence[_PendingItem]) -> None:
         rows: dict[str, Row] = {}
@@ -160,13 +167,24 @@ class Dispatcher:
                 pending.resolve(rows.get(pending.item.id), error)
 
     async def _announce_stop(self) -> None:
+        """Announce the stop until all chunks have ended, and withdraw those that no process has started.
+
+        A chunk is withdrawn at the second announcement, as the rows of one that has just ended may be in transit.
+        """
+        idle = set[asyncio.Task[None]]()
         while self._chunks:
             try:
-                await self._engine.stop(self._job)
+                started = await self._engine.stop(self._job)
             except ClusterError as error:
                 _log.warning("the stop could not be sent to the cluster: %s", error)
                 return
-            await asyncio.wait(self._chunks, timeout=_STOP_INTERVAL)
+            before, idle = idle, set[asyncio.Task[None]]()
+            if started is not None:
+                idle = {chunk for chunk, ids in self._chunks.items() if ids.isdisjoint(started)}
+            for chunk in idle & before:
+                chunk.cancel()
+            if self._chunks:
+                await asyncio.wait(self._chunks, timeout=_STOP_INTERVAL)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -34,6 +34,11 @@ class ItemTasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    @property
+    def ids(self) -> Collection[str]:
+        """The ids of the items that have a task."""
+        return self._by_id.keys()
+
     async def run_all(self, items: Sequence[ItemSpec]) -> list[Row | None]:
         """Return the rows of these items; None for one that was cancelled before its first step."""
         tasks = [self._start(item) for item in items]

@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
@@ -37,7 +38,7 @@ Row: TypeAlias = dict[str, Any]
 `key` and `id` of the item, its last `attempt`, and its `state`: "done", "away" (remote), "failed", "unknown", or
 "pending" (not sent, or not executed). `rows` are the rows that this worker wrote for it, in the journal's form, each
 with its `record`. With `taken`, another worker has claimed the item and wrote the rows. `error` and `message` describe
-the error; with `stops` it concerns all items: send no more.
+the error; with `stops` it concerns all items: send no more. `saved` names paid images outside of the storage.
 """
 
 _SECRET: Final = re.compile("auth|cookie|credential|key|passw|secret|session|signature|token", re.IGNORECASE)
@@ -170,6 +171,13 @@ class ItemSpec:
         return self.work.item.key
 
 
+class RunReport(NamedTuple):
+    """The items of a run that a process has started and not ended, by id, and why their requests wait."""
+
+    items: tuple[str, ...] = ()
+    wait_reason: str | None = None
+
+
 def make_row(  # noqa: PLR0913  all but one have defaults
     item: ItemSpec,
     rows: Sequence[JournalRow] = (),
@@ -178,8 +186,12 @@ def make_row(  # noqa: PLR0913  all but one have defaults
     is_taken: bool = False,
     stops: bool = False,
     message: str = "",
+    saved: Sequence[str] = (),
 ) -> Row:
-    """Return the row of an item for which `rows` were written; without an `error`, the last row's is used."""
+    """Return the row of an item for which `rows` were written; without an `error`, the last row's is used.
+
+    `saved` are the paths of its images on this machine that could not be stored.
+    """
     last = rows[-1] if rows else {"state": "pending"}
     state = {"sent": "unknown", "refused": "pending"}.get(last["state"], last["state"])
     about = {} if error is None else error_fields(error)
@@ -189,6 +201,9 @@ def make_row(  # noqa: PLR0913  all but one have defaults
     kept = {name: value for name, value in {**last, **about}.items() if name in ("error", "message")}
     row |= {"message": message} if message else kept
     row |= {"taken": True} if is_taken else {}
+    if saved:
+        places = [f"{path} on {socket.gethostname()}" for path in saved]
+        row |= {"saved": places, "message": f"{row.get('message', '')}; saved as {', '.join(places)}"}
     return row | ({"stops": True} if stops else {})
 
 

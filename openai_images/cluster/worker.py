@@ -27,7 +27,7 @@ from openai_images.batch.run.item_runner import ItemRunner
 from openai_images.batch.run.run_state import ItemTakenError, RunState
 from openai_images.cluster.claim_store import Claimant, ClaimStore
 from openai_images.cluster.item_tasks import ItemTasks
-from openai_images.cluster.job import ItemSpec, Job, Row, make_row
+from openai_images.cluster.job import ItemSpec, Job, Row, RunReport, make_row
 from openai_images.cluster.records import find_taken
 from openai_images.cluster.storage import Storage, open_storage
 from openai_images.errors import ImagesError
@@ -63,7 +63,16 @@ async def run_items(job: Job, items: Sequence[ItemSpec]) -> list[Row]:
             await run_to_completion(_close(workers.pop(idle[0])))
 
 
-async def stop_run(run: str) -> None:
+async def report_run(run: str) -> RunReport:
+    """Return what this process does for a run."""
+    opening = _workers.get(asyncio.get_running_loop(), {}).get(run)
+    if opening is not None and not opening.done():
+        return RunReport(wait_reason="the storage is not open yet")
+    is_open = opening is not None and not opening.cancelled() and opening.exception() is None
+    return opening.result().report() if opening is not None and is_open else RunReport()
+
+
+async def stop_run(run: str) -> RunReport:
     """Start no more items of a run in this process; its client is closed when no request is in flight."""
     _note_stopped(run)
     opening = _workers.get(asyncio.get_running_loop(), {}).get(run)
@@ -72,6 +81,7 @@ async def stop_run(run: str) -> None:
             worker = await asyncio.shield(opening)
             worker.stop()
             await _close_if_over(run, worker)
+    return await report_run(run)
 
 
 async def close_workers() -> None:
@@ -148,6 +158,11 @@ class Worker:
     def is_over(self) -> bool:
         """Whether it was stopped and has no tasks."""
         return self._is_stopped and not self.tasks
+
+    def report(self) -> RunReport:
+        """Return what it does."""
+        reason = self._store.wait_reason or self._run_state.wait_reason()
+        return RunReport(tuple(self.tasks.ids), reason if self.tasks else None)
 
     def stop(self) -> None:
         """Send nothing more: cancel the items that are not in flight."""
@@ -227,7 +242,11 @@ class Worker:
         is_taken: bool = False,
         message: str = "",
     ) -> Row:
-        return make_row(item, rows, error, is_taken=is_taken, stops=self._is_stopped, message=message)
+        reason = self._run_state.stop_reason
+        stops = reason.error is not None  # otherwise the driver has stopped it
+        saved = [path for path in reason.saved_elsewhere if Path(path).name.startswith(item.work.stem)]
+        error = error or reason.error
+        return make_row(item, rows, error, is_taken=is_taken, stops=stops, message=message, saved=saved)
 
 
 class _RunStoppedError(Exception):

@@ -1,6 +1,8 @@
 """`Batch(…, engine=DaskEngine(client))`: outcomes as on one machine, from a scheduler and workers in this process."""
 
 import asyncio
+import errno
+import re
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from openai_images import (
     Batch,
+    BatchFolderError,
     BatchItem,
     BatchOptions,
     ClusterError,
@@ -29,11 +32,12 @@ from openai_images import (
 )
 from openai_images.batch.run.caller import Caller
 from openai_images.cluster.job import Job, divide_limits
-from openai_images.cluster.storage import open_storage
+from openai_images.cluster.storage import FolderStorage, open_storage
 from openai_images.cluster.worker import close_workers, run_items
 from openai_images.server import LocalImagesServer
 from tests.cluster.test_worker import specs
 from tests.helpers.batch_runs import many, posts
+from tests.helpers.clients import PNG
 from tests.helpers.leaks import until
 
 
@@ -169,6 +173,32 @@ async def test_an_error_of_all_items_stops_the_batch(
     assert again.summary.done == 100
 
 
+async def test_images_that_cannot_be_stored(
+    client: ImagesClient, out: Path, dask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch says where its workers saved them, whether or not that could be recorded."""
+    create, put = FolderStorage.create, FolderStorage.put
+    full: list[str] = ["images/"]
+
+    def fill(name: str) -> None:
+        if name.startswith(tuple(full)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(
+        FolderStorage, "create", lambda self, name, data: fill(name) or create(self, name, data)
+    )
+    monkeypatch.setattr(FolderStorage, "put", lambda self, name, data: fill(name) or put(self, name, data))
+    for number, (state, folders) in enumerate([("done", []), ("unknown", ["records/"])]):
+        full += folders
+        folder = out.with_name(str(number))
+        async with Batch(client, many(1), folder, engine=DaskEngine(dask)) as batch:
+            with pytest.raises(BatchFolderError, match="No space left on device") as caught:
+                await outcomes_of(batch)
+        [saved] = re.findall(r"\n  (\S+) on ", str(caught.value))
+        assert Path(saved).read_bytes() == PNG
+        assert getattr(batch.summary, state) == 1
+
+
 async def test_the_budget_is_the_drivers(
     client: ImagesClient, server: LocalImagesServer, out: Path, dask: Any
 ) -> None:
@@ -285,7 +315,7 @@ async def test_a_cluster_without_workers_is_waited_for(
             progress=lambda progress: reasons.add(progress.wait_reason),
         ) as batch,
     ):
-        with pytest.raises(ClusterError, match="no worker connected"):
+        with pytest.raises(ClusterError, match=r"no worker is connected .*max_wait"):
             await outcomes_of(batch)
     assert "no worker is connected" in caplog.text
     assert batch.summary.not_started == 3

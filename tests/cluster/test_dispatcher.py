@@ -24,7 +24,7 @@ def spec(number: int) -> ItemSpec:
 
 @define
 class HandEngine:
-    """Answers a chunk when a test does so; notes what it was told."""
+    """Answers a chunk when a test does so; notes what it was told. `running` are the ids of items that have begun."""
 
     chunk: int = 3
     in_flight: int = 4
@@ -33,6 +33,7 @@ class HandEngine:
     chunks: list[tuple[Sequence[ItemSpec], asyncio.Future[list[Row]]]] = field(factory=list)
     stops: int = 0
     is_closed: bool = False
+    running: set[str] | None = None
 
     async def start(self) -> None:
         """Nothing to look at."""
@@ -43,9 +44,10 @@ class HandEngine:
         self.chunks.append((items, answer))
         return await answer
 
-    async def stop(self, job: Job) -> None:
+    async def stop(self, job: Job) -> set[str] | None:
         """Count."""
         self.stops += 1
+        return self.running
 
     async def aclose(self) -> None:
         """Note it."""
@@ -107,6 +109,25 @@ async def test_a_stop_withdraws_what_was_not_handed_out(engine: HandEngine) -> N
     assert all([await task for task in tasks[:3]])
     await dispatcher.aclose()
     assert engine.is_closed
+
+
+async def test_a_stop_withdraws_chunks_that_have_not_begun(engine: HandEngine) -> None:
+    """At the second announcement, as rows may be on their way; those that have begun are awaited."""
+    dispatcher = Dispatcher(engine, JOB)
+    tasks = [asyncio.ensure_future(dispatcher.run(spec(number))) for number in range(9)]
+    await asyncio.sleep(0)
+    engine.running = {"id1"}
+    dispatcher.stop()
+    await settle()
+    assert (len(engine.chunks), engine.stops) == (3, 1)
+    engine.answer(2)
+    assert all([await task for task in tasks[6:]])
+    assert [await task for task in tasks[3:6]] == [None] * 3
+    assert engine.stops == 2
+    assert engine.chunks[1][1].cancelled()
+    engine.answer(0)
+    assert all([await task for task in tasks[:3]])
+    await dispatcher.aclose()
 
 
 async def test_closing_waits_for_no_chunk(engine: HandEngine) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from openai_images._util.filesystem import Disk
 from openai_images.batch.items.resolved_item import resolve_items
 from openai_images.batch.journal.journal import encode_row
 from openai_images.batch.run.run_state import ItemTakenError
-from openai_images.cluster.claim_store import Claimant, ClaimStore
+from openai_images.cluster.claim_store import Claimant, ClaimStore, Retrier
 from openai_images.cluster.job import ItemSpec
 from openai_images.cluster.records import (
     IMAGES,
@@ -193,6 +194,25 @@ async def test_a_hiccup_is_waited_for(
     assert read_rows(storage, record_name(ID, 1))[-1]["state"] == "done"
     assert slept == [0.5, 1, 2]
     assert caplog.text.count("retrying for up to 60 s") == 1
+
+
+@pytest.mark.parametrize("end", [None, OSError(errno.ENOSPC, "No space left")])
+def test_a_hiccup_is_shown_while_it_lasts(end: OSError | None) -> None:
+    """Whatever comes of it."""
+    reasons: list[str | None] = []
+    errors = [end, OSError(errno.EIO, "Input/output error")]
+
+    def call() -> None:
+        if errors and (error := errors.pop()) is not None:
+            raise error
+
+    retrier = Retrier("s3://bucket/run", lambda _: reasons.append(retrier.wait_reason))
+    with pytest.raises(OSError, match="No space") if end else nullcontext():
+        retrier.run(call)
+    assert reasons == [
+        "s3://bucket/run cannot be used (Input/output error): retrying for up to 60 s each time"
+    ]
+    assert retrier.wait_reason is None
 
 
 async def test_a_storage_that_is_gone(storage: FaultyStorage, store: ClaimStore, slept: list[float]) -> None:

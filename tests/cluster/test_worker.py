@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import pickle
+import socket
 import threading
 from decimal import Decimal
 from pathlib import Path
@@ -242,6 +243,8 @@ async def test_a_full_disk(
         [file] = row["rows"][-1]["files"]
         assert Path(file["name"]).is_absolute()
         assert Path(file["name"]).exists()
+        assert row["saved"] == [f"{file['name']} on {socket.gethostname()}"]
+        assert row["message"].endswith(f"; saved as {row['saved'][0]}")
     else:
         assert "No space left" in row["message"]
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from tests.helpers.clients import B64, KEY
 
@@ -40,6 +41,10 @@ def as_it_should(_: web.Request) -> None:
     """Let the provider answer."""
 
 
+async def answer_nothing(_: web.Request) -> None:
+    """Let the provider answer at once."""
+
+
 class BatchProvider:
     """The server. `looks` at a batch until it ends as `status`; `answer` makes a line of an output file, or none.
 
@@ -47,7 +52,7 @@ class BatchProvider:
     one, or raise; `lost` does so after it was created; `looking`, `reading` and `on_cancel` may answer the request that
     looks at a batch, downloads a file, or cancels a batch. `content` changes the bytes of a file that is downloaded,
     which may begin anywhere if it `has_ranges`; `page` changes a page of the list. A batch with lines that it finds
-    `invalid`, and says why, fails.
+    `invalid`, and says why, fails. `first` is awaited with each request, and may answer it.
     """
 
     def __init__(self) -> None:
@@ -65,6 +70,7 @@ class BatchProvider:
         self.content: Callable[[bytes, int], bytes] = lambda data, _: data
         self.page: Callable[[dict[str, Any]], dict[str, Any]] = lambda page: page
         self.invalid: Callable[[dict[str, Any]], str | None] = lambda _: None
+        self.first: Callable[[web.Request], Awaitable[web.StreamResponse | None]] = answer_nothing
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
@@ -88,7 +94,11 @@ class BatchProvider:
         return [line["body"]["prompt"] for batch in self.sent for line in batch]
 
     async def __aenter__(self) -> Self:
-        app = web.Application(client_max_size=2**30)
+        @web.middleware
+        async def hook(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self.first(request) or await handler(request)
+
+        app = web.Application(client_max_size=2**30, middlewares=[hook])
         app.add_routes(
             [
                 web.post("/v1/files", self._upload),

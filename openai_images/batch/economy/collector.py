@@ -16,6 +16,7 @@ from pathlib import Path
 
 from attrs import define, field
 
+from openai_images._util.stop_signal import StoppedError
 from openai_images.batch.economy.economy_run import EconomyRun
 from openai_images.batch.folder.image_files import Downloads, complete, discard
 from openai_images.batch.journal.ledger import SubmittedBatch
@@ -82,12 +83,12 @@ class Collector:
     async def collect(self, submitted: SubmittedBatch, ended: ProviderBatch, is_last: bool) -> bool:
         """Record the outcome of each item of the batch; return False if lines are missing that may still be written.
 
-        With `is_last`, items without a line are recorded as unknown. Raises `ImagesError` if its files cannot be read.
+        With `is_last`, items without a line are recorded as unknown. Raises `ImagesError` if its files cannot be read,
+        and `StoppedError`.
         """
         batch = _Batch(submitted, {custom_id_of(key): key for key in submitted.keys}, is_last=is_last)
         await self._read_files(ended, batch)
-        if self._run.is_stopping:
-            return True
+        self._run.stopping.check()  # a failed write stops the run: its items are not missing
         if batch.too_large is not None:
             msg = f"{batch.too_large}; it stays at the provider for 30 days; retry_unknown gives it up"
             raise ResponseTooLargeError(msg)
@@ -123,24 +124,27 @@ class Collector:
         return Redaction(tuple({secret for key in keys for secret in self._run.secrets(key)}))
 
     async def _read_files(self, ended: ProviderBatch, batch: _Batch) -> None:
-        """Read both files. Raises `ImagesError` after the images before the error are recorded."""
-        failure: ImagesError | None = None
+        """Read both files. Raises `ImagesError` and `StoppedError` after the images before it are recorded."""
+        failure: ImagesError | StoppedError | None = None
         async with asyncio.TaskGroup() as group:
             try:
                 for file_id in ended.files:
                     await self._read_file(file_id, batch, group)
-                for name in () if self._run.is_stopping else batch.keys.keys() & batch.errors.keys():
+                for name in batch.keys.keys() & batch.errors.keys():
                     await self._start_record(name, batch.errors[name], {}, batch, group)
-            except ImagesError as error:
+            except (ImagesError, StoppedError) as error:  # not in the group, which it would cancel
                 failure = error
         if failure is not None:
             raise failure
 
     async def _read_file(self, file_id: str, batch: _Batch, group: asyncio.TaskGroup) -> None:
-        """Read a file to its end; after a lost connection, resume at the last complete line. Raises `ImagesError`."""
+        """Read a file to its end; after a lost connection, resume at the last complete line.
+
+        Raises `ImagesError` and `StoppedError`.
+        """
         caller, failures = self._state.caller, 0
         batch.position = 0
-        while not self._run.is_stopping:
+        while True:
             before = batch.position
             reader = OutputReader(
                 self._downloads.new_sink,
@@ -159,13 +163,15 @@ class Collector:
                 return
             batch.start = start if download.is_continued else 0
             try:
-                if await self._read(download, reader, batch, group):
-                    return
+                await self._read(download, reader, batch, group)
             except APIConnectionError:
                 failures = 0 if batch.position > before else failures + 1
                 if failures > caller.retries:
                     raise
-                await caller.timing.sleep(1.0)
+                async with self._run.stopping.ends():
+                    await caller.timing.sleep(1.0)
+            else:
+                return
             finally:
                 download.close()
                 reader.discard()
@@ -173,11 +179,11 @@ class Collector:
 
     async def _read(
         self, download: FileDownload, reader: OutputReader, batch: _Batch, group: asyncio.TaskGroup
-    ) -> bool:
-        """Read to the end; return False if the run is stopped before. Raises `APIConnectionError`."""
+    ) -> None:
+        """Read to the end. Raises `APIConnectionError` and `StoppedError`."""
         monotonic, loop = self._state.caller.timing.monotonic, asyncio.get_running_loop()
         yielded_at = monotonic()
-        while not self._run.is_stopping and (chunk := await download.read()):
+        while chunk := await self._next(download):
             offset = len(chunk) if reader.in_image and reader.feed_image(chunk) else 0
             while offset < len(chunk):
                 end = chunk_end(chunk, offset)
@@ -189,14 +195,15 @@ class Collector:
                     yielded_at = monotonic()
             for sink in self._downloads.due:
                 await loop.run_in_executor(self._state.threads, sink.flush)
-        if self._run.is_stopping:
-            return False
         for line in reader.finish():
             if line.is_torn and not batch.is_last:  # the file may be complete the next time
                 batch.is_unread = True
             else:
                 await self._take(line, batch.start + reader.nbytes, batch, group)
-        return True
+
+    async def _next(self, download: FileDownload) -> bytes:
+        async with self._run.stopping.ends():
+            return await download.read()
 
     async def _take(self, line: OutputLine, end: int, batch: _Batch, group: asyncio.TaskGroup) -> None:
         """Start to record the line that ends at byte `end`, when not too many lines wait for the disk."""

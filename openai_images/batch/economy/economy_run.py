@@ -8,13 +8,13 @@ created, `created` when its id is known, and `ended` at the end.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 
 from attrs import evolve
 
+from openai_images._util.stop_signal import StopSignal
 from openai_images.batch.items.plan import states_to_send
 from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.run.item_runner import ItemRunner, stops_batch
@@ -28,10 +28,6 @@ from openai_images.models.requests import EditRequest, GenerateRequest
 from openai_images.models.results import ImageResult
 
 _log = logging.getLogger("openai_images")
-
-
-class StoppedError(Exception):
-    """The run was stopped while it waited."""
 
 
 class EconomyRun(Runner):
@@ -57,12 +53,12 @@ class EconomyRun(Runner):
         self._tickets: dict[str, int] = {}
         self._wait_reason: str | None = None
         self._logged = set[str]()
-        self._stopping = asyncio.Event()
+        self.stopping = StopSignal()
 
     @property
     def is_stopping(self) -> bool:
         """Whether the run is being stopped."""
-        return self._stopping.is_set()
+        return self.stopping.is_set
 
     @property
     def gives_up(self) -> bool:
@@ -76,7 +72,7 @@ class EconomyRun(Runner):
 
     def stop(self) -> None:
         """Send nothing new and stop waiting: batches continue at the provider, and another run collects them."""
-        self._stopping.set()
+        self.stopping.set()
         super().stop()
 
     async def wait_for(self, seconds: float, reason: str) -> None:
@@ -86,17 +82,9 @@ class EconomyRun(Runner):
             self._logged.add(kind)
             _log.info("%s", reason)
         self.changed()
-        waits = [
-            asyncio.ensure_future(self.state.caller.timing.sleep(seconds)),
-            asyncio.ensure_future(self._stopping.wait()),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waits:
-                each.cancel()
-        if self.is_stopping:
-            raise StoppedError
+        async with self.stopping.ends():
+            await self.state.caller.timing.sleep(seconds)
+        self.stopping.check()
 
     def end_wait(self) -> None:
         """Forget the reason of the last wait."""

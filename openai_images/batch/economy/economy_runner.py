@@ -19,8 +19,9 @@ from typing import TypeVar
 
 from attrs import define, field
 
+from openai_images._util.stop_signal import StoppedError
 from openai_images.batch.economy.collector import Collector
-from openai_images.batch.economy.economy_run import EconomyRun, StoppedError
+from openai_images.batch.economy.economy_run import EconomyRun
 from openai_images.batch.economy.submitter import Submitter
 from openai_images.batch.folder.image_files import Downloads
 from openai_images.batch.journal.ledger import SubmittedBatch
@@ -34,14 +35,15 @@ from openai_images.errors import (
     NotFoundError,
     RateLimitError,
 )
+from openai_images.http.retry import describe_failure
 
 _log = logging.getLogger("openai_images")
 
 _ENDED_ALREADY = (400, 404, 409)
 """Statuses of cancelling a batch that has ended, or is already being cancelled."""
 
-_GRACE = 6 * 3600.0
-"""Seconds to wait for a batch after the provider's window: finalizing and cancelling take time."""
+_LONGEST = WINDOW + 6 * 3600.0
+"""Seconds after its creation for which a batch is watched: after the provider's window, finalizing takes time."""
 
 _NEW = 600.0
 """Seconds after its creation within which the provider may not know a batch yet."""
@@ -66,7 +68,7 @@ class EconomyRunner(EconomyRun):
         try:
             await asyncio.to_thread(downloads.clear)
             if not self.is_stopping:
-                await self._run_batches(self.state.caller.batch_service())
+                await self._run_batches(self.state.caller.batch_service(self.stopping))
         except StoppedError:
             pass
         except (ImagesError, OSError) as error:
@@ -149,13 +151,17 @@ class EconomyRunner(EconomyRun):
 
 @define
 class _WatchState:
-    """The state of a watched batch; times are monotonic. `down_since` has the start of an outage for each operation."""
+    """The state of a watched batch; times are monotonic, as the clock of the wall may be set while it waits.
 
-    first_look: float
+    `down_since` has the start of an outage for each operation, `trouble` its cause, or that of repeated reads.
+    """
+
+    created_at: float
     due: float = 0.0
     seen: ProviderBatch | None = None
     late_since: float | None = None
     down_since: dict[str, float] = field(factory=dict[str, float])
+    trouble: str = ""
     is_left_out: bool = False
 
 
@@ -175,8 +181,7 @@ class Watcher:
     @property
     def batches(self) -> list[SubmittedBatch]:
         """The batches that certainly exist and are not left out."""
-        batches = [batch for batch in self._batches.values() if batch.id]
-        return [batch for batch in batches if not self._of(batch).is_left_out]
+        return [batch for batch in self._batches.values() if batch.id and not self._of(batch).is_left_out]
 
     async def next_ended(self) -> tuple[SubmittedBatch, ProviderBatch] | None:
         """Poll the batches in turn until one has ended; None if there are none, or the run is stopped.
@@ -202,11 +207,12 @@ class Watcher:
         is_last = not ended.is_ended or (watched.late_since is not None and now >= watched.late_since + _LATE)
         is_collected = await self._tried(batch, "collected", self._collector.collect(batch, ended, is_last))
         if len(batch.keys) < count:
-            watched.down_since.clear()
+            watched.down_since = dict.fromkeys(watched.down_since, self._timing.monotonic())
         if is_collected is False:
             now = self._timing.monotonic()
             watched.late_since = since = now if watched.late_since is None else watched.late_since
             watched.due = min(now + max(_FIRST_REREAD, now - since), since + _LATE)
+            watched.trouble = "lines are missing in the provider's files, which are read again"
         return is_collected is True
 
     async def _tried(self, batch: SubmittedBatch, done: str, attempt: Awaitable[_T]) -> _T | None:
@@ -215,17 +221,19 @@ class Watcher:
         try:
             result = await attempt
         except _TRANSIENT as error:
-            now = self._timing.monotonic()
+            now, longest = self._timing.monotonic(), self._run.state.options.max_outage
             since = watched.down_since.setdefault(done, now)
-            if now - since > self._run.state.options.max_outage:
+            if now >= since + longest:
                 self._leave_out(batch, error)
             else:
-                watched.due = now + poll_delay(now - since)
+                watched.due = min(now + poll_delay(now - since), since + longest)
+                watched.trouble = f"a batch could not be {done} ({describe_failure(error)}): retrying"
                 _log.warning("batch %s could not be %s, retrying: %s", batch.id, done, error)
         except ImagesError as error:
             self._leave_out(batch, error)
         else:
             watched.down_since.pop(done, None)
+            watched.trouble = ""
             return result
         return None
 
@@ -236,11 +244,11 @@ class Watcher:
 
     async def _look(self, batch: SubmittedBatch) -> ProviderBatch | None:
         """Get the state of a batch; return it if it has ended. Raises `ImagesError`."""
-        watched, age = self._of(batch), self._timing.wall() - batch.since
+        watched = self._of(batch)
         try:
             seen = await self._service.retrieve(batch.id)
         except NotFoundError as error:
-            if max(age, self._timing.monotonic() - watched.first_look) < _NEW:
+            if self._timing.monotonic() < watched.created_at + _NEW:
                 seen = ProviderBatch(id=batch.id, status="unknown")
             elif self._run.gives_up and batch.tag in self._taken_over:
                 return ProviderBatch(id=batch.id, status="gone")
@@ -249,39 +257,39 @@ class Watcher:
         watched.seen = seen
         if seen.is_ended:
             return seen
-        if age > WINDOW + _GRACE:
+        now, end = self._timing.monotonic(), watched.created_at + _LONGEST
+        if now >= end:
             msg = f"batch {seen.id} should have ended hours ago, but is still {seen.status[:40]!r}; ask the provider"
             raise ImagesError(f"{msg}, or run this again later")
-        watched.due = self._timing.monotonic() + poll_delay(age)
+        watched.due = min(now + poll_delay(now - watched.created_at), end)
         return None
 
     def _of(self, batch: SubmittedBatch) -> _WatchState:
         if batch.tag not in self._watched:
-            self._watched[batch.tag] = _WatchState(first_look=self._timing.monotonic())
+            age = max(0.0, self._timing.wall() - batch.since)
+            self._watched[batch.tag] = _WatchState(created_at=self._timing.monotonic() - age)
         return self._watched[batch.tag]
+
+    def _end(self, batch: SubmittedBatch) -> float:
+        """Return the monotonic time at which the batch is left to another run, or collected, at the latest."""
+        watched = self._of(batch)
+        if watched.down_since:
+            return min(watched.down_since.values()) + self._run.state.options.max_outage
+        return watched.created_at + _LONGEST if watched.late_since is None else watched.late_since + _LATE
 
     def _describe(self) -> str:
         """Return the reason and the end of the wait."""
         batches = self.batches
-        late = [since for batch in batches if (since := self._of(batch).late_since) is not None]
-        if batches and len(late) == len(batches):
-            rest = max(late) + _LATE - self._timing.monotonic()
-            until = _shown(self._timing.wall() + rest)
-            return (
-                f"lines are missing in the provider's files, which are read again until {until} at the latest"
-            )
-        seen = [seen for batch in batches if (seen := self._of(batch).seen) is not None]
-        done = sum((batch.completed or 0) + (batch.failed or 0) for batch in seen)
+        watched = [self._of(batch) for batch in batches]
+        left = min(_LONGEST, max(map(self._end, batches), default=0.0) - self._timing.monotonic())
+        end = datetime.fromtimestamp(self._timing.wall() + left).astimezone()
+        until = f"until {end:%d %b %H:%M} at the latest"
+        if watched and all(each.trouble for each in watched):
+            return f"{watched[0].trouble}, {until}"
+        done = sum((each.seen.completed or 0) + (each.seen.failed or 0) for each in watched if each.seen)
         total = sum(len(batch.keys) for batch in batches)
         number = f"{len(batches):,} batches" if len(batches) > 1 else "a batch"
-        until = _shown(max((batch.since for batch in batches), default=0.0) + WINDOW)
-        return (
-            f"waiting for {number} at the provider ({done:,} of {total:,} done), until {until} at the latest"
-        )
-
-
-def _shown(unix_time: float) -> str:
-    return datetime.fromtimestamp(unix_time).astimezone().strftime("%d %b %H:%M")
+        return f"waiting for {number} at the provider ({done:,} of {total:,} done), {until}"
 
 
 def _not_known(error: NotFoundError) -> NotFoundError:

@@ -15,6 +15,8 @@ from collections import deque
 
 from attrs import define, evolve, field
 
+from openai_images._util.stop_signal import StoppedError
+from openai_images._util.waits import describe_end
 from openai_images.batch.economy.economy_run import EconomyRun
 from openai_images.batch.journal.journal import error_fields
 from openai_images.batch.journal.journal_reader import JournalRow
@@ -121,8 +123,10 @@ class Submitter:
                 raise NotFoundError(msg, status_code=404)
             await self._give_up(batch)
             return True
-        reason = f"it is not known whether a batch was created; reading the provider's list again in {SETTLE:.0f} s"
+        until = describe_end(SETTLE, self._state.caller.timing.wall())
+        reason = f"it is not known whether a batch was created: its list is read again after a wait, {until}"
         await self._run.wait_for(SETTLE, reason)
+        self._run.end_wait()
         return await self._find(batch)
 
     async def _find(self, batch: SubmittedBatch) -> bool:
@@ -235,6 +239,10 @@ class Submitter:
         for _ in range(1 + self._state.caller.retries):
             try:
                 created = await self._service.create(batch.input_file_id, endpoint_of(group[0]), batch.tag)
+            except StoppedError:
+                fields: JournalRow = {"message": "the run was stopped before its batch was created"}
+                await self._record_not_run(batch, fields, "not created")
+                raise
             except OutcomeUnknownError as error:
                 _log.warning(
                     "it is not known whether a batch was created; reading the provider's list: %s", error

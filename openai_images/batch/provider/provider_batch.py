@@ -7,12 +7,13 @@ executed only if the provider's count proves it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from attrs import field, frozen
 
 from openai_images._util.json import is_list, is_object
+from openai_images.errors import DecodeError, annotate
 
 TAG: Final = "openai_images_batch"
 """The key in a batch's metadata; its value identifies the batch in the journal."""
@@ -128,6 +129,31 @@ def read_provider_batch(doc: object) -> ProviderBatch | None:
         rejected={error.line: error for error in errors if error.line},
         is_queue_full=any(error.code == _QUEUE_FULL for error in errors),
     )
+
+
+def expect_batch(doc: object) -> ProviderBatch:
+    """Return the batch that a JSON response describes. Raises `DecodeError`."""
+    batch = read_provider_batch(doc)
+    if batch is None:
+        raise DecodeError("the server's response is not a batch; check base_url")
+    return batch
+
+
+def read_page(doc: object) -> tuple[list[ProviderBatch], bool | None]:
+    """Return the batches of a page of the list, and whether there are more (None: unknown). Raises `DecodeError`."""
+    items = doc.get("data") if is_object(doc) else None
+    batches = [batch for item in items if (batch := read_provider_batch(item))] if is_list(items) else []
+    if not is_object(doc) or (not batches and items != []):
+        error = DecodeError("the server's response is not a list of batches; check base_url")
+        raise annotate(error, {"maybe_billed": False})
+    has_more = doc.get("has_more")
+    return batches, has_more if isinstance(has_more, bool) else None
+
+
+def are_older(page: Sequence[ProviderBatch], since: float) -> bool:
+    """Return whether the rest of the list is older than `since`: the page must be sorted with the newest first."""
+    times = [batch.created_at for batch in page if batch.created_at is not None]
+    return len(times) == len(page) and times[0] > times[-1] and max(times) < since
 
 
 def poll_delay(age: float) -> float:

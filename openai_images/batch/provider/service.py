@@ -2,7 +2,8 @@
 
 Invariants: only creating a batch costs money: it is sent again only after a status that proves that it was rejected, or
 if nothing was sent; after any other failure the batch may exist, whatever the response says about retries. Uploads,
-status requests and cancellations are free, and sent again after any failure. Every wait is bounded.
+status requests and cancellations are free, and sent again after any failure. Every wait is bounded, and ends when the
+run is stopped; then nothing more is sent, and only the response to a creation that was sent is awaited.
 Must not: decide what is sent.
 """
 
@@ -10,17 +11,18 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 from attrs import evolve
 
-from openai_images._util.json import has_too_many_values, is_list, is_object
+from openai_images._util.json import has_too_many_values, is_object
+from openai_images._util.stop_signal import StoppedError, StopSignal
 from openai_images._version import __version__
 from openai_images.batch.provider.files import InputFile
-from openai_images.batch.provider.provider_batch import TAG, ProviderBatch, read_provider_batch
+from openai_images.batch.provider.provider_batch import TAG, ProviderBatch, are_older, expect_batch, read_page
 from openai_images.client.attempts import CallContext
 from openai_images.client.sources import FileSource
 from openai_images.errors import (
@@ -36,6 +38,7 @@ from openai_images.errors import (
 )
 from openai_images.http.endpoint import Endpoint
 from openai_images.http.get_requests import FileDownload, get, open_file
+from openai_images.http.request_body import RequestProgress
 from openai_images.wire.error_mapping import ResponseContext, error_from_body
 from openai_images.wire.requests import CompositeBody, HTTPRequest, merge_headers
 
@@ -52,6 +55,8 @@ _CLOCK_MARGIN = 24 * 3600
 _SLOWEST_UPLOAD = 50_000
 """The slowest upload in bytes per second: an upload has this much time in addition to `Timeouts.total`."""
 
+_T = TypeVar("_T")
+
 _SUCCESS = range(200, 300)
 _REFUSALS: Final = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429})
 """Statuses that prove that a batch was not created; a 429 is decided before the creation, and is the only one that is
@@ -65,44 +70,60 @@ _HEADERS = {
 
 
 class BatchService:
-    """Files and batches of one server."""
+    """Files and batches of one server; all calls raise `StoppedError` once the `stop` signal is set."""
 
-    def __init__(self, endpoint: Endpoint, context: CallContext) -> None:
+    def __init__(self, endpoint: Endpoint, context: CallContext, stop: StopSignal | None = None) -> None:
         """Raise `ConfigurationError` for Azure, whose batches need a deployment and another URL."""
         if endpoint.is_azure:
             raise ConfigurationError(
                 "economy needs OpenAI's Batch API; Azure's differs: send to OpenAI, or leave economy out"
             )
         self._endpoint = endpoint
-        self._context = context._replace(retry=evolve(context.retry, retry_unknown=False))
+        self._stop = stop or StopSignal()
+        self._wait = context.timing.sleep
+        self._context = context._replace(
+            retry=evolve(context.retry, retry_unknown=False),
+            timing=evolve(context.timing, sleep=self._sleep),
+        )
+        self._creation: RequestProgress | None = None
 
     async def upload(self, file: InputFile) -> str:
         """Upload a file in constant memory, and return its id. Raises `ImagesError`."""
-        return await self._context.retried(lambda: self._upload(file))
+        return await self._free(lambda: self._upload(file))
 
     async def create(self, input_file_id: str, endpoint: str, tag: str) -> ProviderBatch:
-        """Create a batch. Raises `ImagesError`; an `OutcomeUnknownError` if the batch may exist."""
+        """Create a batch. Raises `ImagesError`; an `OutcomeUnknownError` if the batch may exist.
+
+        After a `StoppedError` it does not exist.
+        """
         body = {
             "input_file_id": input_file_id,
             "endpoint": endpoint,
             "completion_window": "24h",
             "metadata": {TAG: tag},
         }
-        return await self._context.retried(lambda: self._create(body))
+        try:
+            async with self._stop.ends(unless=self._may_be_created):
+                return await self._context.retried(lambda: self._create(body))
+        except StoppedError:
+            if self._may_be_created():  # it was sent at the same moment
+                msg = "the run was stopped while a batch was created; the batch may exist"
+                raise StatusOutcomeUnknownError(msg) from None
+            raise
 
     async def retrieve(self, batch_id: str) -> ProviderBatch:
         """Get the state of a batch. Raises `ImagesError`."""
-        return await self._context.retried(lambda: self._retrieve(batch_id))
+        return await self._free(lambda: self._retrieve(batch_id))
 
     async def cancel(self, batch_id: str) -> ProviderBatch:
         """Cancel a batch; requests that were executed are billed. Raises `ImagesError`."""
         path = f"/batches/{quote(batch_id, safe='')}/cancel"
-        return await self._context.retried(lambda: self._post(path, None, is_free=True))
+        return await self._free(lambda: self._post(path, None, is_free=True))
 
     async def has_file(self, file_id: str) -> bool:
         """Return whether the project of this key has the file. Raises `ImagesError`."""
         try:
-            await self._context.retried(lambda: self._get(f"/files/{quote(file_id, safe='')}"))
+            await self._free(lambda: self._get(f"/files/{quote(file_id, safe='')}"))
         except NotFoundError:
             return False
         return True
@@ -116,12 +137,12 @@ class BatchService:
         found: dict[str, ProviderBatch] = {}
         after: str | None = None
         for _ in range(_MAX_PAGES):
-            page, has_more = await self._context.retried(partial(self._list, after))
+            page, has_more = await self._free(partial(self._list, after))
             found |= {batch.id: batch for batch in page if batch.is_of(tag, input_file_id)}
             has_new = not seen.issuperset(batch.id for batch in page)
             seen.update(batch.id for batch in page)
             is_end = has_more is False or not page or (has_more is None and not has_new)
-            if is_end or _are_older(page, since - _CLOCK_MARGIN):
+            if is_end or are_older(page, since - _CLOCK_MARGIN):
                 return sorted(found.values(), key=lambda batch: batch.created_at or 0)
             if not has_new:
                 break
@@ -130,7 +151,22 @@ class BatchService:
 
     async def open_file(self, file_id: str, start: int = 0) -> FileDownload:
         """Open the download of a file from byte `start`; the caller closes it. Raises `ImagesError`."""
-        return await self._context.retried(lambda: self._open_file(file_id, start))
+        return await self._free(lambda: self._open_file(file_id, start))
+
+    async def _free(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """Make a call that costs nothing, and may therefore be interrupted at any time."""
+        async with self._stop.ends():
+            return await self._context.retried(attempt)
+
+    async def _sleep(self, seconds: float) -> None:
+        async with self._stop.ends():
+            await self._wait(seconds)
+
+    def _note_creation(self, progress: RequestProgress) -> None:
+        self._creation = progress
+
+    def _may_be_created(self) -> bool:
+        return self._creation is not None and self._creation.may_be_executed
 
     async def _headers(self, headers: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
         """Return the headers, authorization included, and the texts to redact in errors."""
@@ -146,10 +182,14 @@ class BatchService:
         return self._read(document.status, document.headers, bytes(document.body), known, is_free=True)
 
     async def _create(self, body: Mapping[str, Any]) -> ProviderBatch:
+        self._creation = None
         try:
             return await self._post("/batches", body, is_free=False)
         except APIStatusError as error:
-            if error.status_code in _REFUSALS or isinstance(error, OutcomeUnknownError):
+            if error.status_code in _REFUSALS:
+                self._creation = None
+                raise
+            if isinstance(error, OutcomeUnknownError):
                 raise
             raise StatusOutcomeUnknownError(
                 f"{error}; the batch may exist nevertheless",
@@ -159,21 +199,12 @@ class BatchService:
             ) from None
 
     async def _retrieve(self, batch_id: str) -> ProviderBatch:
-        return _as_batch(await self._get(f"/batches/{quote(batch_id, safe='')}"))
+        return expect_batch(await self._get(f"/batches/{quote(batch_id, safe='')}"))
 
     async def _list(self, after: str | None) -> tuple[list[ProviderBatch], bool | None]:
         """Return a page of the list, and whether the server says that there are more."""
         query = urlencode({"limit": _PAGE, **({"after": after} if after else {})})
-        doc = await self._get(f"/batches?{query}")
-        items = doc.get("data") if is_object(doc) else None
-        batches = [batch for item in items if (batch := read_provider_batch(item))] if is_list(items) else []
-        if not batches and items != []:
-            raise annotate(
-                DecodeError("the server's response is not a list of batches; check base_url"),
-                {"maybe_billed": False},
-            )
-        has_more = doc.get("has_more")
-        return batches, has_more if isinstance(has_more, bool) else None
+        return read_page(await self._get(f"/batches?{query}"))
 
     async def _upload(self, file: InputFile) -> str:
         boundary = secrets.token_hex(16)
@@ -188,7 +219,9 @@ class BatchService:
 
     async def _post(self, path: str, body: Mapping[str, Any] | None, *, is_free: bool) -> ProviderBatch:
         data = b"" if body is None else json.dumps(body).encode()
-        return _as_batch(await self._send(path, {"Content-Type": "application/json"}, data, is_free=is_free))
+        return expect_batch(
+            await self._send(path, {"Content-Type": "application/json"}, data, is_free=is_free)
+        )
 
     async def _send(
         self, path: str, headers: Mapping[str, str], body: bytes | CompositeBody, *, is_free: bool
@@ -199,7 +232,9 @@ class BatchService:
         sent_headers, known = await self._headers(headers)
         request = HTTPRequest(self._endpoint.url(path, None), sent_headers, body)
         try:
-            response = await context.transport.open(request, timeouts)
+            response = await context.transport.open(
+                request, timeouts, lambda progress: None if is_free else self._note_creation(progress)
+            )
             try:
                 data = await response.read_error_body() if response.status not in _SUCCESS else b""
                 while response.status in _SUCCESS and (chunk := await response.read()):
@@ -242,19 +277,6 @@ class BatchService:
             download.status, download.headers, known, context.timing.wall(), unsent=True
         )
         raise error_from_body(response, body)
-
-
-def _are_older(page: Sequence[ProviderBatch], since: float) -> bool:
-    """Return whether the rest of the list is older than `since`: the page must be sorted with the newest first."""
-    times = [batch.created_at for batch in page if batch.created_at is not None]
-    return len(times) == len(page) and times[0] > times[-1] and max(times) < since
-
-
-def _as_batch(doc: object) -> ProviderBatch:
-    batch = read_provider_batch(doc)
-    if batch is None:
-        raise DecodeError("the server's response is not a batch; check base_url")
-    return batch
 
 
 def _form(source: FileSource, boundary: str) -> CompositeBody:

@@ -32,6 +32,7 @@ from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
 
 if TYPE_CHECKING:
+    from openai_images._util.stop_signal import StopSignal
     from openai_images.batch.provider.service import BatchService
     from openai_images.wire.requests import CompositeBody
 
@@ -69,12 +70,15 @@ class Caller:
                 f"n={request.n} needs {len(counts)} requests; in economy an item is one: set n to {counts[0]} at most"
             )
 
-    def batch_service(self) -> BatchService:
-        """Return the provider's Batch API, with the client's key and connections. Raises `ConfigurationError`."""
+    def batch_service(self, stop: StopSignal | None = None) -> BatchService:
+        """Return the provider's Batch API, with the client's key and connections. Raises `ConfigurationError`.
+
+        Its calls end when the `stop` signal is set.
+        """
         # Imported here: other batches never load it.
         from openai_images.batch.provider.service import BatchService  # noqa: PLC0415
 
-        return BatchService(*self.client._calls.connection())
+        return BatchService(*self.client._calls.connection(), stop)
 
     async def json_body(self, request: GenerateRequest) -> bytes | CompositeBody:
         """Return the JSON body of a request. Raises `RequestInvalidError`."""

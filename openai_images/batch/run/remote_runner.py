@@ -8,10 +8,11 @@ Must not: send a request, or decide what a row contains.
 
 from __future__ import annotations
 
+import asyncio
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from attrs import evolve
 
@@ -70,6 +71,10 @@ class RemoteBatch(OpenBatch, Protocol):
         """Return the progress with the items in flight and waiting in the cluster, and why they wait."""
         ...
 
+    async def watch(self, changed: Callable[[], object]) -> NoReturn:
+        """Call `changed` whenever the reason for which items wait in the cluster has changed, until cancelled."""
+        ...
+
     def stop(self) -> None:
         """Withdraw the items that are not in flight."""
         ...
@@ -90,6 +95,13 @@ class RemoteRun(Runner):
     def progress(self) -> Progress:
         """Return the current progress, as the cluster shows it."""
         return self._remote.shown(super().progress())
+
+    async def _main(self) -> None:
+        watching = asyncio.create_task(self._remote.watch(self.changed))
+        try:
+            await super()._main()
+        finally:
+            watching.cancel()
 
     def stop(self) -> None:
         """Start and send nothing new; items in flight continue."""
@@ -148,8 +160,8 @@ class RemoteItemRunner:
             self._settle(None, ran=False)
         withdrawn = ImagesError("it was withdrawn before it was sent")
         error = withdrawn if row is None else error_from_row(_last(row), self._work)
-        if row is not None and row.get("stops") and row.get("error"):
-            self._run.halt(error)
+        if row is not None:
+            self._halt(row)
         await self._observer.on_not_executed(withdrawn)
         self._observer.on_wait()  # raises, if the batch was stopped
         raise error
@@ -169,18 +181,24 @@ class RemoteItemRunner:
         last = _last(row)
         images = [self._remote.image(StoredFile.from_row(file)) for file in last.get("files", ())]
         ran = row["state"] != "failed" or bool(last.get("billed"))
+        self._halt(row)
         self._settle(parse_amount(last.get("cost")), len(images), ran=ran)
         if row["state"] == "done":
             result = result_from_row(last, self._work, images)
             self._streak.record_success(result)
             return result
         error = error_from_row(last, self._work, images)
-        if row.get("stops") and row.get("error"):
-            self._run.halt(error)
         self._streak.record_failure(error)
         if self._streak.verdict is not None:
             self._remote.stop()
         raise error
+
+    def _halt(self, row: Mapping[str, Any]) -> None:
+        """Stop the batch if the row's error concerns all items."""
+        if row.get("stops") and row.get("error"):
+            places = self._run.stop_reason.saved_elsewhere
+            places += [place for place in row.get("saved", ()) if place not in places]
+            self._run.halt(error_from_row(_last(row), self._work))
 
     def _settle(self, cost: Decimal | None, images: int = 0, *, ran: bool) -> None:
         if not self._is_settled:

@@ -1,6 +1,7 @@
 """The calls of the Batch API: what is free is repeated, creating a batch is not; the list is read as far as needed."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -12,9 +13,13 @@ from openai_images import (
     DecodeError,
     ImagesClient,
     OutcomeUnknownError,
+    Timeouts,
 )
+from openai_images._util.stop_signal import StoppedError, StopSignal
 from openai_images.batch.provider.provider_batch import TAG
 from openai_images.batch.provider.service import BatchService
+from openai_images.http.request_body import RequestProgress
+from openai_images.wire.requests import HTTPRequest
 from tests.helpers.batch_provider import BatchProvider
 from tests.helpers.clients import FakeTime, client_of
 
@@ -104,6 +109,30 @@ async def test_a_refusal(status: int, provider: BatchProvider, service: BatchSer
         await service.create("file-1", "/v1/images/generations", "tag")
     assert not isinstance(raised.value, OutcomeUnknownError)
     assert provider.calls == ["create"]
+
+
+async def test_a_creation_that_is_sent_when_the_run_is_stopped(provider: BatchProvider) -> None:
+    """At the same moment: the batch may exist."""
+    stop = StopSignal()
+
+    async def send(
+        request: HTTPRequest, timeouts: Timeouts, watch: Callable[[RequestProgress], object]
+    ) -> None:
+        stop.set()
+        progress = RequestProgress(request.body, timeouts, FakeTime().timing)
+        progress.mark_started()
+        watch(progress)
+        await asyncio.Event().wait()
+
+    async with client_of(provider) as client:
+        endpoint, context = client._calls.connection()  # pyright: ignore[reportPrivateUsage]
+        context.transport.open = send  # type: ignore[method-assign, assignment]
+        service = BatchService(endpoint, context, stop)
+        with pytest.raises(OutcomeUnknownError, match="may exist"):
+            await service.create("file-1", "/v1/images/generations", "tag")
+        with pytest.raises(StoppedError):
+            await service.retrieve("batch_1")
+    assert provider.calls == []
 
 
 async def test_files_of_the_project(provider: BatchProvider, service: BatchService) -> None:
