@@ -52,10 +52,12 @@ def fastapi_app(shop: Shop) -> Any:
     """FastAPI."""
     import fastapi
     import fastapi.responses
+    from starlette.middleware.gzip import GZipMiddleware
 
     from openai_images.web import starlette
 
     app = fastapi.FastAPI()
+    app.add_middleware(GZipMiddleware)
     app.router.routes.append(starlette.script_route())
     if shop.pictures is not None:
         app.router.routes.append(starlette.picture_route(shop.pictures))
@@ -120,7 +122,11 @@ def django_app(shop: Shop) -> Any:
 
     if not settings.configured:
         settings.configure(
-            ROOT_URLCONF=None, ALLOWED_HOSTS=["*"], SECRET_KEY="for tests", LOGGING_CONFIG=None
+            ROOT_URLCONF=None,
+            ALLOWED_HOSTS=["*"],
+            SECRET_KEY="for tests",
+            LOGGING_CONFIG=None,
+            MIDDLEWARE=["django.middleware.gzip.GZipMiddleware"],
         )
         django.setup()
 
