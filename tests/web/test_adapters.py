@@ -6,7 +6,9 @@ import logging
 import socket
 import struct
 import tracemalloc
+import zlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -85,6 +87,35 @@ async def test_a_partial_image_does_not_wait_for_the_next(
         body += await response.read()
     types = [line for line in body.decode().splitlines() if line.startswith("event: ")]
     assert types == ["event: image_generation.partial_image"] * 2 + ["event: image_generation.completed"]
+
+
+async def test_middleware_that_compresses_holds_nothing_back(
+    framework: str, shop: Shop, upstream: LocalImagesServer
+) -> None:
+    """A browser that accepts gzip gets each event and each image whole, and at once."""
+    shop.pictures = PictureStore()
+    upstream.script("stall_between_events")
+    headers = {"Accept-Encoding": "gzip"}
+    async with (
+        serve(framework, shop) as (url, _),
+        aiohttp.ClientSession(auto_decompress=False, headers=headers) as browser,
+        browser.post(f"{url}/v1/images/generations", json={"prompt": "an otter"}) as response,
+    ):
+        body = b""
+        while body.count(b"\n\n") < 2:  # the first heartbeat and the first partial image
+            body += await response.content.readany()
+        data = body.partition(b"data: ")[2].partition(b"\n")[0]
+        async with browser.get(url + json.loads(data)["url"]) as picture:
+            assert gunzipped(picture, await picture.read()) == PNG
+        upstream.release()
+        assert b"completed" in await response.read()
+
+
+def gunzipped(response: aiohttp.ClientResponse, body: bytes) -> bytes:
+    """Decode like a browser, which ignores what follows the first gzip member."""
+    if response.headers.get("Content-Encoding") != "gzip":
+        return body
+    return zlib.decompressobj(wbits=31).decompress(body)
 
 
 async def test_images_are_fetched_by_url(framework: str, shop: Shop, browser: aiohttp.ClientSession) -> None:
@@ -185,9 +216,12 @@ async def test_no_log_shows_an_image(
     assert "zebra-7731" not in caplog.text
 
 
-async def test_a_browser_that_does_not_read_costs_no_copy_of_its_image(framework: str, shop: Shop) -> None:
+@pytest.mark.parametrize("is_in_folder", [False, True])
+async def test_a_browser_that_does_not_read_costs_no_copy_of_its_image(
+    framework: str, shop: Shop, is_in_folder: bool, tmp_path: Path
+) -> None:
     """What a server has taken and not sent yet is a piece of the image, beside the one in the store."""
-    shop.pictures = PictureStore()
+    shop.pictures = PictureStore(folder=tmp_path if is_in_folder else None)
     address = await shop.pictures.put(Image.from_bytes(png(bytes(16_000_000))))
     async with serve(framework, shop) as (url, _):
         tracemalloc.start()
