@@ -1,7 +1,8 @@
 """Relays and images for Django under ASGI.
 
 Invariants: Django closes the response's iterator, and cancels the view, as soon as the browser disconnects. A server
-that stops waits for open responses, and does not tell Django; open relays check whether uvicorn stops, and end then.
+that stops waits for open responses, and does not tell Django; open relays check whether uvicorn stops, and end then;
+so do those whose browser takes nothing.
 Must not: be used under WSGI, where Django would collect the complete stream first.
 """
 
@@ -47,7 +48,7 @@ class ImageStreamResponse(StreamingHttpResponse):
         # Django closes what this returns, and not what it wraps.
         task: Any = asyncio.current_task()
         watch = _watches.setdefault(asyncio.get_running_loop(), Watch())
-        gone = watch.add(_is_server_stopping)
+        gone = watch.add(lambda: _is_server_stopping() or self._source.is_stalled)
         closing = asyncio.create_task(close_when(gone, self._source, task.cancel))
         try:
             body: Any = super().__aiter__()  # with what middleware has put around it

@@ -22,6 +22,7 @@ class Shop:
     on_disconnect: OnDisconnect = "cancel"
     pictures: PictureStore | None = None
     heartbeat: float = 15.0
+    send_timeout: float | None = 60.0
     page: str = ""
     page_policy: str = "default-src 'none'"
     results: list[ImageResult] = attrs.field(factory=list)
@@ -39,6 +40,7 @@ class Shop:
             "on_result": self.results.append,
             "pictures": self.pictures or "inline",
             "heartbeat": self.heartbeat,
+            "send_timeout": self.send_timeout,
         }
 
     def stream(self, body: dict[str, Any]) -> Any:

@@ -1,6 +1,7 @@
 """The relay behind FastAPI, aiohttp.web and Django: real servers, real sockets, and browsers that leave."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import socket
@@ -200,6 +201,28 @@ async def test_a_connection_that_is_reset_is_no_error(
         await until(lambda: bool(shop.results))
     assert await wait_for_background(5) == 0
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_a_browser_that_takes_nothing_is_cut_off(
+    framework: str, shop: Shop, upstream: LocalImagesServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It holds the place of another call no longer, and the paid image is kept."""
+    shop.on_disconnect, shop.send_timeout = "finish", 0.2
+    upstream.reset(pictures=png(bytes(16_000_000)))
+    body = b'{"prompt": "an otter", "partial_images": 2}'
+    head = "POST /v1/images/generations HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    async with serve(framework, shop) as (url, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port, limit=1024)
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        await reader.readuntil(b'"b64_json":"')
+        await until(lambda: bool(shop.results))
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(60):
+                assert b"completed" not in await reader.read()
+        writer.close()
+    assert await wait_for_background(5) == 0
+    assert "a browser has taken nothing for 0.2 s" in caplog.text
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_no_log_shows_an_image(
