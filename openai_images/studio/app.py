@@ -27,8 +27,9 @@ from openai_images.studio.access import Access
 from openai_images.studio.history import FILE_NAME, RECORD_ID, History
 from openai_images.studio.orders import Order, OrderError, model_choices
 from openai_images.studio.recorded_stream import RecordedStream
-from openai_images.web import RELAY_HEADERS, PictureStore, wait_for_background
+from openai_images.web import RELAY_HEADERS, PictureStore
 from openai_images.web.aiohttp import send_stream, setup
+from openai_images.web.background import wait_finished
 from openai_images.web.store import MEDIA_TYPES
 
 __all__ = ["Studio", "StudioSettings"]
@@ -114,7 +115,7 @@ class Studio:
 
     async def finish(self) -> None:
         """Wait for the calls whose browsers have disconnected; they are paid for."""
-        await wait_for_background()
+        await wait_finished()
 
     async def _get_settings(self, request: web.Request) -> web.Response:  # noqa: ARG002
         settings = self._settings

@@ -159,7 +159,7 @@ async def test_closing_ends_who_waits(
 
 
 async def test_an_open_relay_that_is_to_be_finished_is_waited_for(
-    server: LocalImagesServer, client: ImagesClient
+    server: LocalImagesServer, client: ImagesClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also while it is read, and then in the background: the server may exit in between."""
     results: list[ImageResult] = []
@@ -168,6 +168,8 @@ async def test_an_open_relay_that_is_to_be_finished_is_waited_for(
     reading = asyncio.create_task(read(source))
     await until(lambda: server.posts == 1)
     assert await wait_for_background(0.01) == 1
+    assert "waiting for at most 0.01 s for calls in the background (1)" in caplog.text
+    assert "calls in the background are not finished (1): if the process ends now" in caplog.text
     waiting = asyncio.create_task(wait_for_background())
     await asyncio.sleep(0)
     reading.cancel()
