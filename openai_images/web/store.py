@@ -214,7 +214,8 @@ class PictureStore:
 
     def _adopt(self, folder: Path) -> None:
         """Adopt the files of a previous store, oldest first."""
-        files = [(path.stat(), path.name) for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+        images = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_file()]
+        files = [(path.stat(), path.name) for path in images]
         for stat, name in sorted(files, key=lambda found: (found[0].st_mtime, found[1])):
             self._add(name, stat.st_mtime, stat.st_size, None)
         self._unremoved = _remove_files(folder, self._forget_oldest())

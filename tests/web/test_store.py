@@ -162,9 +162,12 @@ async def test_a_folder_outlives_its_store(tmp_path: Path) -> None:
     """A new store serves what the old one left, and leaves other files alone."""
     name = await put(PictureStore(folder=tmp_path), gif("a"))
     (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / f"{'a' * 32}.png").symlink_to(tmp_path / "nothing")
+    (tmp_path / f"{'b' * 32}.png").mkdir()
     written = (tmp_path / name).stat().st_mtime
     store = PictureStore(folder=tmp_path, now=lambda: written + 1)
     assert (await store.get(name)).body == gif("a")
+    assert store.image_count == 1
     (tmp_path / name).unlink()
     assert (await store.get(name)).status == 404
     assert (await store.get("notes.txt")).status == 404
