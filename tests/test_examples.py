@@ -87,6 +87,21 @@ async def started(url: str, session: aiohttp.ClientSession) -> None:
                 await asyncio.sleep(0.05)
 
 
+async def order_what_is_no_order(url: str, session: aiohttp.ClientSession) -> None:
+    """Other methods, pages of other sites, and bodies that are no order: each is the client's mistake."""
+    async with session.get(url) as response:
+        token = response.cookies["csrftoken"].value if "csrftoken" in response.cookies else ""
+    ours = {"Content-Type": "application/json", "X-CSRFToken": token, "Cookie": f"csrftoken={token}"}
+    good = b'{"prompt": "an otter"}'
+    orders = [(method, good, ours) for method in ("GET", "HEAD", "PUT")]
+    orders += [("POST", good, {"Content-Type": "text/plain"})]
+    orders += [("POST", body, ours) for body in (b"", b"{", b"[]", b'{"prompt": ""}', b"\xff")]
+    orders += [("POST", b'{"prompt": "%b"}' % (b"x" * 4001), ours)]
+    for method, body, headers in orders:
+        async with session.request(method, f"{url}/generate", data=body, headers=headers) as response:
+            assert 400 <= response.status < 500, (method, body[:40], response.status)
+
+
 def kept(folder: Path) -> list[bytes]:
     """The images in the gallery."""
     return [path.read_bytes() for path in sorted(folder.glob("gallery/*.png"))]
@@ -108,6 +123,8 @@ async def test_a_web_app(name: str, folder: Path, images_env: LocalImagesServer,
     page.on("pageerror", lambda error: errors.append(str(error)))
     async with aiohttp.ClientSession() as session, running(folder / name) as (url, process):
         await started(url, session)
+        await order_what_is_no_order(url, session)
+        assert images_env.posts == 0
         await page.goto(url)
         images_env.script("stall_between_events", "stall", "stall")
         await page.fill("input", "an otter")

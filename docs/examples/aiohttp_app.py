@@ -29,14 +29,20 @@ async def page(_: web.Request) -> web.FileResponse:
 
 
 async def generate(request: web.Request) -> web.StreamResponse:
-    match await request.json():
-        case {"prompt": str(prompt)} if prompt:
+    if request.content_type != "application/json":  # which no page of another site can send
+        raise web.HTTPUnsupportedMediaType
+    try:
+        order = await request.json()
+    except ValueError:
+        order = None
+    match order:
+        case {"prompt": str(prompt)} if 0 < len(prompt) <= 4000:
             stream = client.stream(prompt, partial_images=2)
             return await send_stream(
                 request, stream, pictures=pictures, on_disconnect="finish", on_result=keep
             )
         case _:
-            raise web.HTTPBadRequest(text="a prompt is missing")
+            raise web.HTTPBadRequest(text="a prompt of 1 to 4000 characters is missing")
 
 
 async def close(_: web.Application) -> None:

@@ -16,6 +16,7 @@ from django.core.asgi import get_asgi_application
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
 from django.urls import path
 from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_POST
 
 from openai_images import ImageResult, ImagesClient
 from openai_images.web import PictureStore, wait_for_background
@@ -42,13 +43,18 @@ async def page(_: HttpRequest) -> HttpResponse:
     return HttpResponse(Path(__file__).with_name("page.html").read_bytes())
 
 
+@require_POST  # a GET needs no CSRF token, and would pay, too
 async def generate(request: HttpRequest) -> HttpResponseBase:
-    match json.loads(request.body):
-        case {"prompt": str(prompt)} if prompt:
+    try:
+        order = json.loads(request.body)
+    except ValueError:
+        order = None
+    match order:
+        case {"prompt": str(prompt)} if 0 < len(prompt) <= 4000:
             stream = client.stream(prompt, partial_images=2)
             return ImageStreamResponse(stream, pictures=pictures, on_disconnect="finish", on_result=keep)
         case _:
-            return HttpResponseBadRequest("a prompt is missing")
+            return HttpResponseBadRequest("a prompt of 1 to 4000 characters is missing")
 
 
 urlpatterns = [

@@ -25,10 +25,11 @@ from multidict import MultiMapping
 from openai_images import Image, ImagesClient, ImagesError, ImageStream
 from openai_images.studio.access import Access
 from openai_images.studio.history import FILE_NAME, RECORD_ID, History
-from openai_images.studio.orders import Order, OrderError, model_choices
+from openai_images.studio.orders import Order, OrderError, model_choices, parse_order
 from openai_images.studio.recorded_stream import RecordedStream
-from openai_images.web import RELAY_HEADERS, PictureStore, wait_for_background
+from openai_images.web import RELAY_HEADERS, PictureStore
 from openai_images.web.aiohttp import send_stream, setup
+from openai_images.web.background import wait_finished
 from openai_images.web.store import MEDIA_TYPES
 
 __all__ = ["Studio", "StudioSettings"]
@@ -114,7 +115,7 @@ class Studio:
 
     async def finish(self) -> None:
         """Wait for the calls whose browsers have disconnected; they are paid for."""
-        await wait_for_background()
+        await wait_finished()
 
     async def _get_settings(self, request: web.Request) -> web.Response:  # noqa: ARG002
         settings = self._settings
@@ -142,7 +143,7 @@ class Studio:
 
     async def _check(self, request: web.Request) -> web.Response:
         try:
-            order = Order.read(_json(await request.text()))
+            order = parse_order(await request.text())
             description = order.describe(self._client, local=self._settings.local)
         except (OrderError, ImagesError) as error:
             nothing: dict[str, str] = {}
@@ -185,7 +186,7 @@ class Studio:
     async def _prepare(self, record_id: str, form: MultiMapping[Any]) -> ImageStream:
         """Store the images of a form and record it as sent. Raises `OrderError`, `ImagesError` and OSError."""
         text = form.get("order")
-        order = Order.read(_json(text if isinstance(text, str) else ""))
+        order = parse_order(text if isinstance(text, str) else "")
         images, mask = _images(form)
         sources = [await self._add_source(field) for field in images]
         mask_name = None if mask is None else await self._add_source(mask)
@@ -273,13 +274,6 @@ async def _serve_page(request: web.Request) -> web.Response:
     name, media_type = _PAGE[request.path]
     text = await asyncio.to_thread(files("openai_images.studio").joinpath(name).read_text, "utf-8")
     return web.Response(text=text, content_type=media_type)
-
-
-def _json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise OrderError("this is not JSON") from None
 
 
 def _images(form: MultiMapping[Any]) -> tuple[list[web.FileField], web.FileField | None]:

@@ -23,7 +23,7 @@ from openai_images import (
     known_models,
 )
 
-__all__ = ["Order", "OrderError", "model_choices"]
+__all__ = ["Order", "OrderError", "model_choices", "parse_order"]
 
 OPENAI: Final = "https://api.openai.com/v1"
 _TYPES: Final[Mapping[str, type]] = {
@@ -40,6 +40,8 @@ _OPTIONS: Final = {
 }
 _MOST: Final = 10
 """Maximum images of one generation, as in one request of the API."""
+_MOST_CHARACTERS: Final = 100_000
+"""Maximum characters of an order as JSON: its estimate and its code take some 30 ms then."""
 _STREAMED: Final = ("png", "jpeg", "webp")
 """Formats that can be streamed."""
 
@@ -142,6 +144,17 @@ class Order:
         options += ["--local"] if local else [] if base_url == OPENAI else ["--base-url", base_url]
         at = len(words) - 2 if "--" in words else len(words)
         return join([*words[:at], *options, *words[at:]])
+
+
+def parse_order(text: str) -> Order:
+    """Return the order in a JSON text. Raises `OrderError`."""
+    if len(text) > _MOST_CHARACTERS:
+        raise OrderError(f"the prompt is too long: at most {_MOST_CHARACTERS:,} characters")
+    try:
+        order: object = json.loads(text)
+    except (ValueError, RecursionError):
+        raise OrderError("this is not JSON") from None
+    return Order.read(order)
 
 
 def _object(value: object) -> dict[str, Any]:

@@ -68,7 +68,7 @@ async def send_stream(
     connections = _connections(request)
     source = relay(stream, **settings)
     response = web.StreamResponse(headers=RELAY_HEADERS)
-    gone = connections.add(partial(_is_lost, request))
+    gone = connections.add(lambda: _is_lost(request) or source.is_stalled)
     watch = asyncio.create_task(close_when(gone, source, partial(_cut, request)))
     try:
         await response.prepare(request)

@@ -26,6 +26,7 @@ __all__ = [
     "keep_running",
     "run_call",
     "run_until",
+    "wait_finished",
     "wait_for_background",
 ]
 
@@ -88,8 +89,22 @@ async def wait_for_background(timeout: float | None = None) -> int:  # noqa: ASY
     """Wait for the calls of this event loop that are to be finished; call it before the server exits.
 
     These are calls whose browser has disconnected, and relays with "finish" that are still read. Returns the number of
-    calls that are not finished after `timeout` seconds (None: no limit).
+    calls that are not finished after `timeout` seconds (None: no limit). Logs the wait, and calls that are left.
     """
+    if unfinished := _unfinished():
+        limit = "without a limit" if timeout is None else f"for at most {timeout:g} s"
+        _log.warning("waiting %s for calls in the background (%d): they are paid for", limit, len(unfinished))
+    if left := await wait_finished(timeout):
+        _log.warning(
+            "calls in the background are not finished (%d): if the process ends now, their images are lost, and may "
+            "be billed",
+            left,
+        )
+    return left
+
+
+async def wait_finished(timeout: float | None = None) -> int:  # noqa: ASYNC109  as above
+    """Like `wait_for_background`, without the logs."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout):
             while futures := _unfinished():

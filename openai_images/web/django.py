@@ -1,7 +1,8 @@
 """Relays and images for Django under ASGI.
 
 Invariants: Django closes the response's iterator, and cancels the view, as soon as the browser disconnects. A server
-that stops waits for open responses, and does not tell Django; open relays check whether uvicorn stops, and end then.
+that stops waits for open responses, and does not tell Django; open relays check whether uvicorn stops, and end then;
+so do those whose browser takes nothing.
 Must not: be used under WSGI, where Django would collect the complete stream first.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Final, Unpack
 from weakref import WeakKeyDictionary
 
@@ -24,6 +26,9 @@ from openai_images.web.watch import Watch, close_when
 
 __all__ = ["ImageStreamResponse", "picture_path", "script_path"]
 
+_UNCOMPRESSED: Final = {"Content-Encoding": "identity"}
+"""GZipMiddleware leaves such responses alone. It would compress each piece by itself, which browsers do not read."""
+
 _watches: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Watch]] = WeakKeyDictionary()
 
 
@@ -37,17 +42,19 @@ class ImageStreamResponse(StreamingHttpResponse):
 
     def __init__(self, stream: ImageStream, **settings: Unpack[RelaySettings]) -> None:
         self._source = relay(stream, **settings)
-        super().__init__(self._source, headers=dict(RELAY_HEADERS))
+        super().__init__(self._source, headers=RELAY_HEADERS | _UNCOMPRESSED)
 
     async def __aiter__(self) -> AsyncGenerator[bytes]:
         # Django closes what this returns, and not what it wraps.
         task: Any = asyncio.current_task()
         watch = _watches.setdefault(asyncio.get_running_loop(), Watch())
-        gone = watch.add(_is_server_stopping)
+        gone = watch.add(lambda: _is_server_stopping() or self._source.is_stalled)
         closing = asyncio.create_task(close_when(gone, self._source, task.cancel))
         try:
-            async for piece in self._source:
-                yield piece
+            body: Any = super().__aiter__()  # with what middleware has put around it
+            async with aclosing(body):
+                async for piece in body:
+                    yield piece
         finally:
             watch.discard(gone)
             closing.cancel()
@@ -70,7 +77,8 @@ def picture_path(pictures: PictureStore) -> URLPattern:
         answer = await pictures.get(
             name, if_none_match=request.headers.get("If-None-Match"), head=request.method == "HEAD"
         )
-        return StreamingHttpResponse(answer.pieces(), status=answer.status, headers=answer.headers)
+        headers = answer.headers | _UNCOMPRESSED
+        return StreamingHttpResponse(answer.pieces(), status=answer.status, headers=headers)
 
     return path(f"{pictures.url_prefix.lstrip('/')}<str:name>", serve)
 

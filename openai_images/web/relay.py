@@ -3,7 +3,7 @@
 Invariants: an event is read only after the previous one is written, so that a relay holds one image; while the reader
 reads, bytes come at least once per heartbeat. A relay ends with the last image or with one `error` event; its end,
 `aclose` and a cancellation leave nothing open. `on_result` gets a result once, also without a browser, and also if an
-image cannot be shown.
+image cannot be shown. A reader that takes nothing counts as disconnected.
 Must not: cancel a call that is to be finished, or import a web framework.
 """
 
@@ -48,6 +48,7 @@ class RelaySettings(TypedDict, total=False):
     pictures: Literal["inline"] | PictureStore
     on_disconnect: OnDisconnect
     on_result: OnResult | None
+    send_timeout: float | None
 
 
 RELAY_HEADERS: Final = MappingProxyType(
@@ -67,7 +68,7 @@ class Relay:
     `aclose`, and a cancellation while the next bytes are awaited, count as the browser's disconnect.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the settings of `relay`
         self,
         stream: ImageStream,
         *,
@@ -75,12 +76,14 @@ class Relay:
         pictures: PictureStore | None,
         on_disconnect: OnDisconnect,
         on_result: OnResult | None,
+        send_timeout: float | None,
     ) -> None:
         self._stream = stream
         self._heartbeat = heartbeat
         self._pictures = pictures
         self._on_disconnect = on_disconnect
         self._on_result = on_result
+        self._send_timeout = send_timeout
         if _is_finished(stream):
             raise RuntimeError("the stream was read before: its events cannot be relayed, only its result")
         self._events = aiter(stream)
@@ -90,14 +93,34 @@ class Relay:
         self._waiter: asyncio.Future[object] | None = None
         self._unfinished: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._is_over = False
+        self._returned_at: float | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
+        self._is_over = self._is_stalled = False
         self._failure: bytes | None = None
 
     def __aiter__(self) -> Self:
         return self
 
+    @property
+    def send_timeout(self) -> float | None:
+        """The setting."""
+        return self._send_timeout
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the browser took nothing for `send_timeout` seconds; the relay is closed then."""
+        return self._is_stalled
+
     async def __anext__(self) -> bytes:
         """Return the next bytes: a heartbeat, or a piece of an event (at most 64 KiB)."""
+        self._returned_at = None
+        piece = await self._next_piece()
+        self._returned_at = asyncio.get_running_loop().time()
+        if self._send_timer is None:
+            self._set_send_timer()
+        return piece
+
+    async def _next_piece(self) -> bytes:
         while (piece := next(self._pieces, None)) is None:
             if self._is_over or self._closing is not None:
                 await self.aclose()
@@ -125,6 +148,22 @@ class Relay:
         closing = self._close()
         if self._is_over or self._on_disconnect == "cancel":
             await asyncio.shield(closing)
+
+    def _set_send_timer(self) -> None:
+        """Close the relay `send_timeout` seconds after a piece was returned, if the next is not awaited then."""
+        self._send_timer = None
+        if self._send_timeout is None or self._returned_at is None or self._closing is not None:
+            return
+        loop, end = asyncio.get_running_loop(), self._returned_at + self._send_timeout
+        if loop.time() < end:
+            self._send_timer = loop.call_at(end, self._set_send_timer)
+            return
+        self._is_stalled = True
+        _log.warning(
+            "a browser has taken nothing for %g s, and counts as disconnected: send_timeout",
+            self._send_timeout,
+        )
+        self._close()
 
     async def _read(self) -> Iterator[bytes] | None:
         """Return the pieces of the next event or of an error event; None at the end."""
@@ -168,6 +207,8 @@ class Relay:
         """Start to close, once, in a separate task: the caller's task may be cancelled at every `await` (anyio)."""
         if self._closing is None:
             self._pieces = iter(())
+            if self._send_timer is not None:
+                self._send_timer.cancel()
             if self._waiter is not None:
                 self._waiter.cancel()
             ends = self._end() if self._is_over or self._on_disconnect == "cancel" else self._finish()
@@ -204,13 +245,14 @@ def _is_finished(stream: ImageStream) -> bool:
     return True
 
 
-def relay(
+def relay(  # noqa: PLR0913  each setting is a keyword
     stream: ImageStream,
     *,
     heartbeat: float = 15.0,
     pictures: Literal["inline"] | PictureStore = "inline",
     on_disconnect: OnDisconnect = "cancel",
     on_result: OnResult | None = None,
+    send_timeout: float | None = 60.0,
 ) -> Relay:
     """Return the stream's events as the bytes of a `text/event-stream`, in the wire format of the API.
 
@@ -218,16 +260,23 @@ def relay(
     `heartbeat` seconds, a comment is sent. With a `PictureStore` as `pictures`, events carry the `url` of their image,
     which the store serves, in place of `b64_json`. A failed call ends with an event `error` that is safe to show.
 
+    A browser that takes nothing for `send_timeout` seconds (None: no limit), while there are bytes for it, counts as
+    disconnected.
+
     When the browser disconnects, `on_disconnect="cancel"` closes the call (the request may be billed), "finish" reads
     it to its end in the background, see `wait_for_background`. `on_result`, a function or async function, is called
     with each result, also after a disconnect. Raises `ConfigurationError`, and RuntimeError for a stream that was read.
     """
-    if not heartbeat > 0:
-        raise ConfigurationError(
-            f"relay: heartbeat must be a number of seconds above 0, and is {heartbeat!r}"
-        )
+    for name, seconds in {"heartbeat": heartbeat, "send_timeout": send_timeout}.items():
+        if seconds is not None and not seconds > 0:
+            raise ConfigurationError(f"relay: {name} must be a number of seconds above 0, and is {seconds!r}")
     check_on_disconnect(on_disconnect)
     store = None if pictures == "inline" else pictures
     return Relay(
-        stream, heartbeat=heartbeat, pictures=store, on_disconnect=on_disconnect, on_result=on_result
+        stream,
+        heartbeat=heartbeat,
+        pictures=store,
+        on_disconnect=on_disconnect,
+        on_result=on_result,
+        send_timeout=send_timeout,
     )

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Unpack
 
 from sse_starlette import EventSourceResponse
+from sse_starlette.sse import SendTimeoutError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from openai_images import ImageResult, ImageStream
 from openai_images.web.background import OnDisconnect, OnResult, run_until
@@ -36,7 +39,14 @@ class ImageStreamResponse(EventSourceResponse):
     def __init__(self, stream: ImageStream, **settings: Unpack[RelaySettings]) -> None:
         source = relay(stream, **settings)
         headers = {name: value for name, value in RELAY_HEADERS.items() if name != "Content-Type"}
-        super().__init__(source, headers=headers, ping=0)  # pyright: ignore[reportUnknownMemberType]  its `dict`
+        super().__init__(  # pyright: ignore[reportUnknownMemberType]  its `dict`
+            source, headers=headers, ping=0, send_timeout=source.send_timeout
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response, as ASGI has it."""
+        with suppress(SendTimeoutError):  # the relay has logged it
+            await super().__call__(scope, receive, send)
 
 
 def picture_route(pictures: PictureStore) -> Route:

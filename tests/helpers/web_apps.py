@@ -22,6 +22,7 @@ class Shop:
     on_disconnect: OnDisconnect = "cancel"
     pictures: PictureStore | None = None
     heartbeat: float = 15.0
+    send_timeout: float | None = 60.0
     page: str = ""
     page_policy: str = "default-src 'none'"
     results: list[ImageResult] = attrs.field(factory=list)
@@ -39,6 +40,7 @@ class Shop:
             "on_result": self.results.append,
             "pictures": self.pictures or "inline",
             "heartbeat": self.heartbeat,
+            "send_timeout": self.send_timeout,
         }
 
     def stream(self, body: dict[str, Any]) -> Any:
@@ -52,10 +54,12 @@ def fastapi_app(shop: Shop) -> Any:
     """FastAPI."""
     import fastapi
     import fastapi.responses
+    from starlette.middleware.gzip import GZipMiddleware
 
     from openai_images.web import starlette
 
     app = fastapi.FastAPI()
+    app.add_middleware(GZipMiddleware)
     app.router.routes.append(starlette.script_route())
     if shop.pictures is not None:
         app.router.routes.append(starlette.picture_route(shop.pictures))
@@ -120,7 +124,11 @@ def django_app(shop: Shop) -> Any:
 
     if not settings.configured:
         settings.configure(
-            ROOT_URLCONF=None, ALLOWED_HOSTS=["*"], SECRET_KEY="for tests", LOGGING_CONFIG=None
+            ROOT_URLCONF=None,
+            ALLOWED_HOSTS=["*"],
+            SECRET_KEY="for tests",
+            LOGGING_CONFIG=None,
+            MIDDLEWARE=["django.middleware.gzip.GZipMiddleware"],
         )
         django.setup()
 

@@ -249,6 +249,7 @@ async def test_a_failure_is_kept(browser: Browser, upstream: LocalImagesServer) 
         {"prompt": "x", "params": {"n": "1"}},
         {"prompt": " ", "params": {"model": "gpt-image-2"}},
         {"prompt": "x", "params": {}, "sources": [1]},
+        {"prompt": "x" * 200_000, "params": {"model": "gpt-image-2"}},  # would stall the event loop
     ],
 )
 async def test_what_is_refused_is_not_sent(browser: Browser, upstream: LocalImagesServer, value: Any) -> None:
@@ -339,6 +340,23 @@ async def test_the_check_estimates_and_writes_code(browser: Browser) -> None:
         "/api/check", json.dumps({**CUSTOM, "params": {"model": "gpt-image-2", "size": "10x10"}})
     )
     assert "10x10" in json.loads(text)["problem"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            json.dumps({**CUSTOM, "prompt": "x" * 200_000}),
+            "the prompt is too long: at most 100,000 characters",
+        ),
+        ("[" * 50_000, "this is not JSON"),
+    ],
+    ids=["long", "deep"],
+)
+async def test_the_check_reports_what_cannot_be_read(browser: Browser, text: str, problem: str) -> None:
+    """As a problem, without a traceback."""
+    status, answer = await browser.post("/api/check", text)
+    assert (status, json.loads(answer)["problem"]) == (200, problem)
 
 
 def test_an_edit_as_code(client: Any) -> None:

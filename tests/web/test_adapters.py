@@ -1,12 +1,15 @@
 """The relay behind FastAPI, aiohttp.web and Django: real servers, real sockets, and browsers that leave."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import socket
 import struct
 import tracemalloc
+import zlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -85,6 +88,35 @@ async def test_a_partial_image_does_not_wait_for_the_next(
         body += await response.read()
     types = [line for line in body.decode().splitlines() if line.startswith("event: ")]
     assert types == ["event: image_generation.partial_image"] * 2 + ["event: image_generation.completed"]
+
+
+async def test_middleware_that_compresses_holds_nothing_back(
+    framework: str, shop: Shop, upstream: LocalImagesServer
+) -> None:
+    """A browser that accepts gzip gets each event and each image whole, and at once."""
+    shop.pictures = PictureStore()
+    upstream.script("stall_between_events")
+    headers = {"Accept-Encoding": "gzip"}
+    async with (
+        serve(framework, shop) as (url, _),
+        aiohttp.ClientSession(auto_decompress=False, headers=headers) as browser,
+        browser.post(f"{url}/v1/images/generations", json={"prompt": "an otter"}) as response,
+    ):
+        body = b""
+        while body.count(b"\n\n") < 2:  # the first heartbeat and the first partial image
+            body += await response.content.readany()
+        data = body.partition(b"data: ")[2].partition(b"\n")[0]
+        async with browser.get(url + json.loads(data)["url"]) as picture:
+            assert gunzipped(picture, await picture.read()) == PNG
+        upstream.release()
+        assert b"completed" in await response.read()
+
+
+def gunzipped(response: aiohttp.ClientResponse, body: bytes) -> bytes:
+    """Decode like a browser, which ignores what follows the first gzip member."""
+    if response.headers.get("Content-Encoding") != "gzip":
+        return body
+    return zlib.decompressobj(wbits=31).decompress(body)
 
 
 async def test_images_are_fetched_by_url(framework: str, shop: Shop, browser: aiohttp.ClientSession) -> None:
@@ -171,6 +203,28 @@ async def test_a_connection_that_is_reset_is_no_error(
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+async def test_a_browser_that_takes_nothing_is_cut_off(
+    framework: str, shop: Shop, upstream: LocalImagesServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It holds the place of another call no longer, and the paid image is kept."""
+    shop.on_disconnect, shop.send_timeout = "finish", 0.2
+    upstream.reset(pictures=png(bytes(16_000_000)))
+    body = b'{"prompt": "an otter", "partial_images": 2}'
+    head = "POST /v1/images/generations HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    async with serve(framework, shop) as (url, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port, limit=1024)
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        await reader.readuntil(b'"b64_json":"')
+        await until(lambda: bool(shop.results))
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(60):
+                assert b"completed" not in await reader.read()
+        writer.close()
+    assert await wait_for_background(5) == 0
+    assert "a browser has taken nothing for 0.2 s" in caplog.text
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_no_log_shows_an_image(
     framework: str, shop: Shop, browser: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -185,9 +239,12 @@ async def test_no_log_shows_an_image(
     assert "zebra-7731" not in caplog.text
 
 
-async def test_a_browser_that_does_not_read_costs_no_copy_of_its_image(framework: str, shop: Shop) -> None:
+@pytest.mark.parametrize("is_in_folder", [False, True])
+async def test_a_browser_that_does_not_read_costs_no_copy_of_its_image(
+    framework: str, shop: Shop, is_in_folder: bool, tmp_path: Path
+) -> None:
     """What a server has taken and not sent yet is a piece of the image, beside the one in the store."""
-    shop.pictures = PictureStore()
+    shop.pictures = PictureStore(folder=tmp_path if is_in_folder else None)
     address = await shop.pictures.put(Image.from_bytes(png(bytes(16_000_000))))
     async with serve(framework, shop) as (url, _):
         tracemalloc.start()

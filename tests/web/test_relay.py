@@ -159,7 +159,7 @@ async def test_closing_ends_who_waits(
 
 
 async def test_an_open_relay_that_is_to_be_finished_is_waited_for(
-    server: LocalImagesServer, client: ImagesClient
+    server: LocalImagesServer, client: ImagesClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also while it is read, and then in the background: the server may exit in between."""
     results: list[ImageResult] = []
@@ -168,6 +168,8 @@ async def test_an_open_relay_that_is_to_be_finished_is_waited_for(
     reading = asyncio.create_task(read(source))
     await until(lambda: server.posts == 1)
     assert await wait_for_background(0.01) == 1
+    assert "waiting for at most 0.01 s for calls in the background (1)" in caplog.text
+    assert "calls in the background are not finished (1): if the process ends now" in caplog.text
     waiting = asyncio.create_task(wait_for_background())
     await asyncio.sleep(0)
     reading.cancel()
@@ -218,6 +220,42 @@ async def test_a_cancelled_reader_closes_the_call(server: LocalImagesServer, cli
         await task
     await wait_for_background()
     await server.wait_disconnected()
+
+
+@pytest.mark.parametrize("on_disconnect", ["cancel", "finish"])
+async def test_a_browser_that_takes_nothing_counts_as_disconnected(
+    server: LocalImagesServer, client: ImagesClient, on_disconnect: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would hold the call's place under the client's limits, and with "finish" the paid image, for ever."""
+    results: list[ImageResult] = []
+    server.script("stall_between_events" if on_disconnect == "cancel" else "ok")
+    source = relay(
+        client.stream(PROMPT, partial_images=1),
+        on_disconnect=on_disconnect,
+        on_result=results.append,
+        send_timeout=0.05,
+    )
+    while b"partial" not in await anext(source):
+        pass
+    await until(lambda: source.is_stalled)
+    if on_disconnect == "cancel":
+        await server.wait_disconnected()
+    assert await wait_for_background(60) == 0
+    assert [result.image.data for result in results] == [PNG] * (on_disconnect == "finish")
+    assert [piece async for piece in source] == []
+    assert "a browser has taken nothing for 0.05 s" in caplog.text
+
+
+@pytest.mark.parametrize("send_timeout", [0.001, None])
+async def test_a_browser_that_waits_is_not_stalled(
+    server: LocalImagesServer, client: ImagesClient, send_timeout: float | None
+) -> None:
+    """Only the time between two pieces counts, in which the server writes."""
+    server.script("stall")
+    source = relay(client.stream(PROMPT), heartbeat=0.02, send_timeout=send_timeout)
+    assert [await anext(source) for _ in range(5)] == [b": heartbeat\n\n"] * 5
+    assert not source.is_stalled
+    await source.aclose()
 
 
 @pytest.mark.parametrize("read_pieces", [0, 1, 4])
@@ -372,6 +410,6 @@ async def test_on_result_is_not_cancelled(client: ImagesClient) -> None:
 
 async def test_settings_are_checked(client: ImagesClient) -> None:
     """Nothing is sent where a setting cannot work."""
-    for settings in ({"heartbeat": 0}, {"on_disconnect": "stop"}):
+    for settings in ({"heartbeat": 0}, {"send_timeout": 0}, {"on_disconnect": "stop"}):
         with pytest.raises(ConfigurationError):
             relay(client.stream(PROMPT), **settings)  # type: ignore[arg-type]

@@ -1,12 +1,15 @@
 """`PictureStore`: bounds, names, headers, and a folder that outlives the store."""
 
 import asyncio
+import errno
+import threading
 from pathlib import Path
 
 import pytest
 
 from openai_images import ConfigurationError, Image
 from openai_images.web import PictureStore, wait_for_background
+from tests.helpers.leaks import nothing_left
 from tests.helpers.tiny_images import gif, png
 
 PREFIX = "/images/"
@@ -101,13 +104,70 @@ async def test_a_cancelled_image_is_known(tmp_path: Path) -> None:
     assert store.image_count == len(list(tmp_path.iterdir())) == 1
 
 
+async def test_an_image_that_is_removed_meanwhile_is_served_to_its_end(folder: Path | None) -> None:
+    """A slow browser gets all of the image it has begun; the file is closed with its response."""
+    data = png(bytes(range(256)) * 600)
+    store = PictureStore(folder=folder, max_bytes=len(data) + 20)
+    async with nothing_left():
+        answer = await store.get(await put(store, data))
+        pieces = answer.pieces()
+        read = [await anext(pieces)]
+        await put(store, png(b"another"))
+        assert store.image_count == 1
+        assert b"".join([*read, *[piece async for piece in pieces]]) == answer.body == data
+        del answer, pieces
+
+
+async def test_files_that_cannot_be_removed_cost_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The folder became read-only: the other images are served, it is logged, and tried again later."""
+    clock = Clock()
+    store = PictureStore(folder=tmp_path, max_age=60, now=clock)
+    await put(store, gif("a"))
+    clock.now += 30
+    name = await put(store, gif("b"))
+    clock.now += 30
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        assert (await store.get(name)).status == 200
+    assert len(list(tmp_path.iterdir())) == 2
+    assert "could not be removed (1): Permission denied" in caplog.text
+    assert name not in caplog.text
+    clock.now += 30
+    name = await put(store, gif("c"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+async def test_files_are_removed_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow disk does not stall the event loop."""
+    store = PictureStore(folder=tmp_path, max_bytes=20)
+    unlink = Path.unlink
+
+    def slow(path: Path, missing_ok: bool = False) -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", slow)
+    for letter in "ab":
+        name = await put(store, gif(letter))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 async def test_a_folder_outlives_its_store(tmp_path: Path) -> None:
     """A new store serves what the old one left, and leaves other files alone."""
     name = await put(PictureStore(folder=tmp_path), gif("a"))
     (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / f"{'a' * 32}.png").symlink_to(tmp_path / "nothing")
+    (tmp_path / f"{'b' * 32}.png").mkdir()
     written = (tmp_path / name).stat().st_mtime
     store = PictureStore(folder=tmp_path, now=lambda: written + 1)
     assert (await store.get(name)).body == gif("a")
+    assert store.image_count == 1
     (tmp_path / name).unlink()
     assert (await store.get(name)).status == 404
     assert (await store.get("notes.txt")).status == 404
