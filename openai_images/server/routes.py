@@ -16,7 +16,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
 from openai_images.server.batches.service import BatchesHandler
-from openai_images.server.faults.downloads import DOWNLOAD_OK, LOOP, DownloadPlan
+from openai_images.server.faults.calls import DOWNLOAD_OK, LOOP, DownloadPlan
 from openai_images.server.faults.plan import Fault
 from openai_images.server.images.delivery import SEGMENT_DELAY, SLICE, huge_png, write_slices
 from openai_images.server.images.encoder import LinkedImage, LinkStore
@@ -24,18 +24,15 @@ from openai_images.server.images.handler import ImagesHandler
 from openai_images.server.protocol import error_replies
 from openai_images.server.protocol.catalog import MODELS_CREATED, ServedModel, served_models
 from openai_images.server.protocol.error_replies import Reply, RequestRejectedError, compact_json, error_reply
-from openai_images.server.requests.records import (
-    AnsweredRequest,
-    RecentRequest,
-    RecordedDownload,
-    shorten,
-)
+from openai_images.server.requests.records import AnsweredRequest, RecordedDownload
 from openai_images.server.requests.settings import ServerSettings, is_loopback
 from openai_images.server.requests.state import (
     ActiveRequest,
+    RecentRequest,
     ServerState,
     local_address,
     peer_port,
+    shorten,
 )
 from openai_images.server.start_page import page_handler
 

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from openai_images.server.batches.batch import ServerBatch
-from openai_images.server.faults.batches import CallPlan
+from openai_images.server.faults.calls import CallPlan
 from openai_images.server.faults.plan import ReleaseGate
 from openai_images.server.faults.queues import is_of_batch
 from openai_images.server.faults.statuses import status_reply

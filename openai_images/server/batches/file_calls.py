@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, Final
 import attrs
 from aiohttp import web
 
+from openai_images.server.batches.batch import MAX_INPUT_BYTES
 from openai_images.server.batches.calls import MAX_SECONDS, ActiveCall, check_expiry, no_file, page
-from openai_images.server.batches.input_file import MAX_INPUT_BYTES
 from openai_images.server.images.delivery import write_slices
 from openai_images.server.protocol.error_replies import (
     RequestRejectedError,

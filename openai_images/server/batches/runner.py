@@ -13,10 +13,17 @@ from typing import Any, BinaryIO, Final
 
 import attrs
 
-from openai_images.server.batches.batch import ServerBatch
-from openai_images.server.batches.input_file import ParsedInput, read_request
-from openai_images.server.faults import find_post_fault
+from openai_images.server.batches.batch import (
+    GARBAGE,
+    LineFile,
+    ParsedInput,
+    ServerBatch,
+    error_line,
+    read_request,
+    response_line,
+)
 from openai_images.server.faults.plan import Dialect, RequestInfo
+from openai_images.server.faults.queues import find_post_fault
 from openai_images.server.faults.statuses import moderation_reply
 from openai_images.server.images.encoder import Encoder
 from openai_images.server.images.handler import ImagesHandler
@@ -28,13 +35,7 @@ from openai_images.server.protocol.error_replies import (
     compact_json,
     new_request_id,
 )
-from openai_images.server.requests.files import (
-    GARBAGE,
-    MAX_STORED_BYTES,
-    LineFile,
-    error_line,
-    response_line,
-)
+from openai_images.server.requests.files import MAX_STORED_BYTES
 from openai_images.server.requests.parameters import MODERATED_PHRASE, Parameters
 from openai_images.server.requests.records import RecordedBatchRequest
 from openai_images.server.requests.state import ServerState

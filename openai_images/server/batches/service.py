@@ -22,7 +22,7 @@ from openai_images.server.batches.calls import (
 )
 from openai_images.server.batches.file_calls import FileCalls
 from openai_images.server.batches.runner import ServerBatchRunner
-from openai_images.server.faults.batches import BatchFaultPlan
+from openai_images.server.faults.calls import BatchFaultPlan
 from openai_images.server.images.handler import ImagesHandler
 from openai_images.server.protocol.error_replies import (
     A_STRING,

@@ -21,6 +21,7 @@ from openai_images.server.images.encoder import Encoder, LinkedImage, LinkStore,
 from openai_images.server.paint.painter import ImageCache
 from openai_images.server.protocol.error_replies import JSON_TYPE, RequestRejectedError, check_api_key
 from openai_images.server.requests import request_body
+from openai_images.server.requests.edit_bodies import Form, FormReader, ReferenceReader
 from openai_images.server.requests.parameters import (
     MODERATED_PHRASE,
     Parameters,
@@ -29,10 +30,8 @@ from openai_images.server.requests.parameters import (
     find_model,
 )
 from openai_images.server.requests.records import RecordedRequest
-from openai_images.server.requests.references import ReferenceReader
 from openai_images.server.requests.source_images import UploadedImages
 from openai_images.server.requests.state import ActiveRequest, ServerState, local_address, origin, peer_port
-from openai_images.server.requests.uploads import Form, FormReader
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from openai_images.server.faults import find_post_fault
+from openai_images.server.faults.queues import find_post_fault
 from openai_images.server.protocol.catalog import ALL_FORMATS
 from openai_images.server.protocol.rate_limits import RetryAfter
 from openai_images.server.requests.records import AnsweredRequest

@@ -11,15 +11,14 @@ import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from openai_images.server.faults import OK
 from openai_images.server.faults.plan import Fault, FaultPlan, HangUpKind, ReleaseGate
-from openai_images.server.faults.queues import FaultQueues
+from openai_images.server.faults.queues import OK, FaultQueues
 from openai_images.server.protocol.error_replies import (
     RequestRejectedError,
     common_headers,
@@ -29,17 +28,49 @@ from openai_images.server.protocol.error_replies import (
 from openai_images.server.protocol.rate_limits import MinuteBucket, RateLimits
 from openai_images.server.requests.files import FileStore
 from openai_images.server.requests.records import (
-    PROMPT_BEGINNING,
-    RECENT_REQUESTS,
-    RecentRequest,
     RecordedBatch,
     RecordedBatchRequest,
     RecordedDownload,
     RecordedRequest,
-    RequestDetails,
-    shorten,
 )
 from openai_images.server.requests.settings import ServerSettings
+
+RECENT_REQUESTS: Final = 50
+"""Maximum number of requests that are kept, enough for a page."""
+
+
+PROMPT_BEGINNING: Final = 160
+"""Characters of a prompt that are kept."""
+
+
+_MAX_TEXT: Final = 200
+
+
+class RequestDetails(NamedTuple):
+    """The facts of a request that are known when its body has arrived."""
+
+    fault: str = "ok"
+    model: str = ""
+    prompt: str = ""
+
+
+class RecentRequest(NamedTuple):
+    """One answered request: `at` is a Unix time in seconds; `status` is 0 if there was no response."""
+
+    at: float
+    seconds: float
+    method: str
+    path: str
+    status: int
+    fault: str
+    model: str
+    prompt: str
+
+
+def shorten(value: object, limit: int = _MAX_TEXT) -> str:
+    """Return the beginning of a text, on one line; empty for anything else."""
+    text = " ".join(value[: 4 * limit].split()) if isinstance(value, str) else ""
+    return text if len(text) <= limit else f"{text[:limit].rstrip()}\N{HORIZONTAL ELLIPSIS}"
 
 
 @attrs.define(kw_only=True, eq=False)
