@@ -191,12 +191,10 @@ class ServerBatchRunner:
             raise bad_request(message, code="invalid_value", param="stream")
         info = RequestInfo(
             request_id=new_request_id(),
-            authorization="",
+            now=self.state.settings.now(),
             prompt=parameters.prompt,
             model=str(body.get("model", parameters.model.name)),
-            path="/v1/images/generations",
-            port=0,
-            now=self.state.settings.now(),
+            path=self.batch.endpoint,
         )
         failure = find_post_fault(self.state.settings.batch_pace.failure).plan.reply
         if fails and failure is not None:

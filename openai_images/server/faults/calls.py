@@ -17,6 +17,7 @@ from openai_images.server.faults.plan import (
     Fault,
     FaultType,
     Plan,
+    RequestInfo,
     argument,
     fault,
     fault_with_argument,
@@ -37,32 +38,36 @@ Body = Literal["whole", "cut", "reset", "endless", "stalled", "empty"]
 
 @attrs.frozen(kw_only=True)
 class DownloadPlan(Plan):
-    """How one download differs from a normal one, which is the default.
+    """How one download differs from a normal one, which is the default."""
 
-    `location` makes the target of a redirect from the port, the path with its query, and the hop in the query.
-    """
-
-    reply: Reply | None = None
-    location: Callable[[int, str, str], str] | None = None
     body: Body = "whole"
     megabytes: float | None = None
 
 
-def _redirect(url: str) -> DownloadPlan:
-    return DownloadPlan(
-        location=lambda port, path, _: url or f"http://localhost:{port}{_next_hop(path, '1')}"
+def _redirect(locate: Callable[[RequestInfo], str]) -> DownloadPlan:
+    return DownloadPlan(reply=lambda request: Reply(302, b"", "text/plain", {"location": locate(request)}))
+
+
+def _redirect_to(url: str) -> DownloadPlan:
+    return _redirect(
+        lambda request: url or f"http://localhost:{request.port}{_next_hop(request.target, '1')}"
     )
 
 
-def _next_hop(url: str, hop: str) -> str:
-    path, _, query = url.partition("?")
+def _next_hop(target: str, hop: str) -> str:
+    path, _, query = target.partition("?")
     kept = [pair for pair in query.split("&") if pair and not pair.startswith("hop=")]
     return f"{path}?{'&'.join([*kept, f'hop={hop}'])}"
 
 
-LOOP: Final = DownloadPlan(
-    location=lambda _, path, hop: _next_hop(path, "loop-b" if hop == "loop-a" else "loop-a")
+LOOP: Final = _redirect(
+    lambda request: _next_hop(request.target, "loop-b" if "hop=loop-a" in request.target else "loop-a")
 )
+
+
+def _reply(about: str, reply: Reply) -> FaultType[DownloadPlan]:
+    return fault(about, DownloadPlan(reply=lambda _: reply))
+
 
 DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
     "download_ok": fault("no fault for this download", DownloadPlan()),
@@ -70,39 +75,38 @@ DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
         "download_status:NNN (500) a download gets that HTTP status",
         "500",
         STATUS,
-        lambda status: DownloadPlan(reply=status_reply(status)),
+        lambda status: DownloadPlan(reply=lambda _: status_reply(status)),
     ),
-    "download_404": fault(
-        "a download gets a 404",
-        DownloadPlan(reply=error_reply(404, "The image was not found.", code="not_found")),
+    "download_404": _reply(
+        "a download gets a 404", error_reply(404, "The image was not found.", code="not_found")
     ),
-    "download_expired_403": fault(
+    "download_expired_403": _reply(
         "a download of an expired URL: 403 with the XML of a storage service",
-        DownloadPlan(reply=Reply(403, _EXPIRED, "application/xml")),
+        Reply(403, _EXPIRED, "application/xml"),
     ),
     "download_500_then_ok": fault(
         "500 for this download, the image for the next",
-        DownloadPlan(reply=status_reply(500), every_other=True),
+        DownloadPlan(reply=lambda _: status_reply(500), every_other=True),
     ),
     "download_redirect": fault_with_argument(
         "download_redirect:URL (this server under another host name) a download is redirected there, 302",
         "",
         _URL,
-        _redirect,
+        _redirect_to,
     ),
     "download_redirect_relative": fault(
         "a download is redirected to a relative URL that works",
-        DownloadPlan(location=lambda _, path, __: _next_hop(path, "1")),
+        _redirect(lambda request: _next_hop(request.target, "1")),
     ),
     "download_redirect_other_host": fault(
-        "a download is redirected to this server under the name localhost", _redirect("")
+        "a download is redirected to this server under the name localhost", _redirect_to("")
     ),
     "download_redirect_link_local": fault(
         "a download is redirected to http://169.254.169.254/latest/meta-data/",
-        _redirect("http://169.254.169.254/latest/meta-data/"),
+        _redirect_to("http://169.254.169.254/latest/meta-data/"),
     ),
     "download_redirect_file": fault(
-        "a download is redirected to file:///etc/passwd", _redirect("file:///etc/passwd")
+        "a download is redirected to file:///etc/passwd", _redirect_to("file:///etc/passwd")
     ),
     "download_redirect_loop": fault("a download is redirected in an endless loop", LOOP),
     "download_endless": fault(
@@ -116,7 +120,7 @@ DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
     ),
     "download_cut": fault("a download ends after half of its declared length", DownloadPlan(body="cut")),
     "download_reset": fault("TCP reset after half of a download", DownloadPlan(body="reset")),
-    "download_html": fault("a download returns an HTML page", DownloadPlan(reply=html_page(200))),
+    "download_html": _reply("a download returns an HTML page", html_page(200)),
     "download_empty": fault("a download returns an empty body with status 200", DownloadPlan(body="empty")),
     "download_stall": fault(
         "a download returns nothing, not even headers, until release()", DownloadPlan(hold=True)
@@ -147,12 +151,9 @@ _CHANGES: Final = {"file_upload", "file_delete", "batch_create", "batch_cancel"}
 class CallPlan(Plan):
     """How the response to one call differs from a normal one, which is the default.
 
-    `status`, `hang_up` or `hold` replaces the response; `is_after`: the requested action is done first; `middle` is
-    what happens in the middle of the body.
+    `is_after`: the requested action is done first; `middle` is what happens in the middle of the body.
     """
 
-    status: int | None = None
-    hang_up: Literal["close", "reset"] | None = None
     is_after: bool = False
     middle: Literal["cut", "stall"] | None = None
 
@@ -192,11 +193,12 @@ def _names(step: str) -> str:
 def _call_plan(step: str, how: str) -> CallPlan:
     if (plan := _plans(step).get(how)) is not None:
         return plan
-    status = how.removesuffix("_after") if step in _CHANGES else how
+    number = how.removesuffix("_after") if step in _CHANGES else how
     try:
-        return CallPlan(status=STATUS(status), is_after=status != how)
+        reply = status_reply(STATUS(number))
     except ValueError:
         raise ValueError(f"one of {_names(step)}, with a status from 400 to 599") from None
+    return CallPlan(reply=lambda _: reply, is_after=number != how)
 
 
 def _call_fault(step: str, what: str) -> FaultType[CallPlan]:

@@ -210,8 +210,8 @@ def invalid_api_key(key: str) -> Reply:
     return error_reply(401, message, code="invalid_api_key")
 
 
-def check_api_key(request: web.Request, api_key: str) -> Reply | None:
-    """Return the 401 for a request without the right key, or None."""
+def check_api_key(request: web.Request, api_key: str) -> None:
+    """Reject a request without the right key."""
     header = request.headers.get("authorization")
     if header is None:
         message = (
@@ -219,26 +219,17 @@ def check_api_key(request: web.Request, api_key: str) -> Reply | None:
             "auth (i.e. Authorization: Bearer YOUR_KEY). You can obtain an API key from "
             "https://platform.openai.com/account/api-keys."
         )
-        return error_reply(401, message)
+        raise RequestRejectedError(error_reply(401, message))
     scheme, _, key = header.partition(" ")
     right = hmac.compare_digest(key.strip().encode("utf-8", "replace"), api_key.encode())
-    return None if scheme.lower() == "bearer" and right else invalid_api_key(key.strip())
+    if scheme.lower() != "bearer" or not right:
+        raise RequestRejectedError(invalid_api_key(key.strip()))
 
 
-def unknown_url(method: str, path: str) -> Reply:
-    """Return the 404 of a path that does not exist."""
-    return error_reply(404, f"Invalid URL ({method} {path})")
-
-
-def wrong_method(method: str, path: str) -> Reply:
-    """Return the 405 of a path that exists for another method."""
-    message = f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)"
-    return error_reply(405, message, code="method_not_supported")
-
-
-def too_large(limit: int) -> Reply:
+def too_large(limit: int) -> RequestRejectedError:
     """Return the 413 of a body over the limit."""
-    return error_reply(413, f"413: Maximum content size limit ({limit}) exceeded", "server_error")
+    message = f"413: Maximum content size limit ({limit}) exceeded"
+    return RequestRejectedError(error_reply(413, message, "server_error"))
 
 
 def to_response(reply: Reply, common: Mapping[str, str]) -> web.Response:

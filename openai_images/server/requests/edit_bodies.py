@@ -96,7 +96,7 @@ class _PartBuffer:
         self.digest.update(data)
         if not self.is_file:
             if self.nbytes > TEXT_BYTES:
-                raise RequestRejectedError(too_large(TEXT_BYTES))
+                raise too_large(TEXT_BYTES)
             self.content.write(data)
         elif self.role is not None:
             if self.nbytes < MAX_IMAGE_BYTES:
