@@ -24,16 +24,16 @@ from openai_images.server.requests.records import RecordedBatch
 from openai_images.server.requests.request_body import parse
 
 ENDED: Final = {"completed", "failed", "expired", "cancelled"}
-_TIMES: Final = (
-    "in_progress_at",
-    "expires_at",
-    "finalizing_at",
-    "completed_at",
-    "failed_at",
-    "expired_at",
-    "cancelling_at",
-    "cancelled_at",
-)
+_EVENTS: Final = [
+    "in_progress",
+    "expires",
+    "finalizing",
+    "completed",
+    "failed",
+    "expired",
+    "cancelling",
+    "cancelled",
+]
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -69,7 +69,7 @@ class ServerBatch:
     def enter(self, status: str, now: float) -> None:
         """Change the state."""
         self.status, self.released = status, self.gate.event
-        self._times[f"{status}_at"] = int(now)
+        self._times[status] = int(now)
 
     def check_time(self, now: float) -> None:
         """Interrupt the batch if its completion window is over."""
@@ -78,7 +78,7 @@ class ServerBatch:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object of the API."""
-        times = {name: self._times.get(name) for name in _TIMES} | {"expires_at": int(self.expires_at)}
+        times = {f"{event}_at": self._times.get(event) for event in _EVENTS}
         tokens = self.tokens
         return {
             "id": self.id,
@@ -92,7 +92,7 @@ class ServerBatch:
             "output_file_id": self.output_file_id,
             "error_file_id": self.error_file_id,
             "created_at": self.created_at,
-            **times,
+            **(times | {"expires_at": int(self.expires_at)}),
             "request_counts": {"total": self.total, "completed": self.completed, "failed": self.failed},
             "usage": {
                 "input_tokens": tokens["input_tokens"],
@@ -106,16 +106,7 @@ class ServerBatch:
 
     def record(self) -> RecordedBatch:
         """Return the batch's present state for `server.batches`."""
-        return RecordedBatch(
-            id=self.id,
-            status=self.status,
-            endpoint=self.endpoint,
-            input_file_id=self.input_file_id,
-            metadata=self.metadata,
-            total=self.total,
-            completed=self.completed,
-            failed=self.failed,
-        )
+        return RecordedBatch(**{f.name: getattr(self, f.name) for f in attrs.fields(RecordedBatch)})
 
 
 MAX_REQUESTS: Final = 50_000

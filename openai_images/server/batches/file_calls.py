@@ -16,8 +16,6 @@ from aiohttp import web
 from openai_images.server.batches.batch import MAX_INPUT_BYTES, ServerBatch
 from openai_images.server.images.delivery import write_slices
 from openai_images.server.protocol.error_replies import (
-    A_STRING,
-    AN_INTEGER,
     RequestRejectedError,
     bad_request,
     check_members,
@@ -218,7 +216,7 @@ def _header_name(stored: ServerFile) -> str:
 
 def check_expiry(name: str, value: object) -> int:
     """Return the seconds in `{"anchor": "created_at", "seconds": ...}`, or the 400."""
-    present = check_members(name, value, {"anchor": A_STRING, "seconds": AN_INTEGER})
+    present = check_members(name, value, {"anchor": str, "seconds": int})
     anchor, seconds = f"{name}.anchor", f"{name}.seconds"
     require_parameters(present, anchor, seconds)
     choice(present, anchor, ("created_at",), "")

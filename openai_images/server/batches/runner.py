@@ -23,7 +23,7 @@ from openai_images.server.batches.batch import (
     response_line,
 )
 from openai_images.server.faults.plan import Dialect, RequestInfo
-from openai_images.server.faults.queues import find_post_fault
+from openai_images.server.faults.queues import POST_FAULTS, find_fault
 from openai_images.server.faults.statuses import moderation_reply
 from openai_images.server.images.encoder import Encoder
 from openai_images.server.images.handler import ImagesHandler
@@ -196,7 +196,7 @@ class ServerBatchRunner:
             model=str(body.get("model", parameters.model.name)),
             path=self.batch.endpoint,
         )
-        failure = find_post_fault(self.state.settings.batch_pace.failure).plan.reply
+        failure = find_fault(self.state.settings.batch_pace.failure, POST_FAULTS, "POSTs").plan.reply
         if fails and failure is not None:
             raise RequestRejectedError(failure(info))
         if MODERATED_PHRASE in parameters.prompt.lower():

@@ -18,8 +18,6 @@ from openai_images.server.faults.calls import BatchFaultPlan
 from openai_images.server.faults.queues import is_of_batch
 from openai_images.server.images.handler import ImagesHandler
 from openai_images.server.protocol.error_replies import (
-    A_STRING,
-    AN_OBJECT,
     JSON_TYPE,
     RequestRejectedError,
     bad_request,
@@ -41,8 +39,8 @@ _MAX_BODY_BYTES: Final = 256 * 1024
 _MAX_METADATA: Final = 16
 _MAX_KEY, _MAX_VALUE = 64, 512
 _TYPES: Final = {
-    **dict.fromkeys(("input_file_id", "endpoint", "completion_window"), A_STRING),
-    **dict.fromkeys(("metadata", "output_expires_after"), AN_OBJECT),
+    **dict.fromkeys(("input_file_id", "endpoint", "completion_window"), str),
+    **dict.fromkeys(("metadata", "output_expires_after"), dict),
 }
 
 
@@ -205,5 +203,5 @@ def _check_metadata(metadata: dict[str, Any]) -> None:
     for key, value in metadata.items():
         check_length("metadata", key, _MAX_KEY)
         if not isinstance(value, str):
-            wrong_type(f"metadata.{key}", "a string", value)
+            raise wrong_type(f"metadata.{key}", "a string", value)
         check_length(f"metadata.{key}", value, _MAX_VALUE)

@@ -133,17 +133,6 @@ DOWNLOAD_FAULTS: Final[Mapping[str, FaultType[DownloadPlan]]] = {
 DOWNLOAD_OK: Final = Fault("download_ok", DownloadPlan())
 
 
-STEPS: Final[Mapping[str, str]] = {
-    "file_upload": "an upload",
-    "file_retrieve": "the GET of a file's object",
-    "file_list": "the list of files",
-    "file_content": "the GET of a file's content",
-    "file_delete": "the deletion of a file",
-    "batch_create": "the creation of a batch",
-    "batch_retrieve": "the GET of a batch",
-    "batch_list": "the list of batches",
-    "batch_cancel": "the cancellation of a batch",
-}
 _CHANGES: Final = {"file_upload", "file_delete", "batch_create", "batch_cancel"}
 
 
@@ -216,7 +205,15 @@ _QUEUE_IS_FULL: Final = (
 )
 
 CALL_FAULTS: Final[Mapping[str, FaultType[CallPlan]]] = {
-    step: _call_fault(step, what) for step, what in STEPS.items()
+    "file_upload": _call_fault("file_upload", "an upload"),
+    "file_retrieve": _call_fault("file_retrieve", "the GET of a file's object"),
+    "file_list": _call_fault("file_list", "the list of files"),
+    "file_content": _call_fault("file_content", "the GET of a file's content"),
+    "file_delete": _call_fault("file_delete", "the deletion of a file"),
+    "batch_create": _call_fault("batch_create", "the creation of a batch"),
+    "batch_retrieve": _call_fault("batch_retrieve", "the GET of a batch"),
+    "batch_list": _call_fault("batch_list", "the list of batches"),
+    "batch_cancel": _call_fault("batch_cancel", "the cancellation of a batch"),
 }
 BATCH_FAULTS: Final[Mapping[str, FaultType[BatchFaultPlan]]] = {
     "batch_ok": fault("no fault for this batch", BatchFaultPlan()),

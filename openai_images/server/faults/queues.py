@@ -45,11 +45,6 @@ FAULTS: Final[Mapping[str, str]] = MappingProxyType(
 """The description of each fault, by name; read-only."""
 
 
-def find_post_fault(name: str) -> Fault[FaultPlan]:
-    """Return the fault of an image request for `name`."""
-    return find_fault(name, POST_FAULTS, "POSTs")
-
-
 def find_fault(name: str, types: Mapping[str, FaultType[P]], what: str) -> Fault[P]:
     """Return the fault for `name`, which may end in a colon and an argument; `types` are those of `what`."""
     base, colon, argument = name.partition(":")
@@ -82,16 +77,12 @@ class FaultQueue(Generic[P]):
     pending: deque[Fault[P]] = attrs.field(factory=deque[Fault[P]])
     turns: dict[str, int] = attrs.field(factory=dict[str, int])
 
-    def find(self, name: str) -> Fault[P]:
-        """Return the fault for `name`. Raises ValueError."""
-        return find_fault(name, self.types, self.what)
-
     def next_fault(self, header: str | None) -> Fault[P]:
         """Return the fault for a request that has just arrived; `header` is its X-Local-Fault."""
         with self.lock:
             if header is not None:
                 try:
-                    return self._alternate(self.find(header))
+                    return self._alternate(find_fault(header, self.types, self.what))
                 except ValueError as error:
                     raise bad_request(str(error), code="invalid_value", param="X-Local-Fault") from None
             if self.pending:
@@ -133,7 +124,7 @@ class FaultQueues:
 
     def extend(self, names: Iterable[str], *, replace: bool = False) -> None:
         """Append faults, or replace the queued ones; change nothing if one of the names is unknown."""
-        found = [(queue := self._queue_of(name), queue.find(name)) for name in names]
+        found = [self._find(name) for name in names]
         with self._lock:
             if replace:
                 for queue in self._all:
@@ -155,16 +146,17 @@ class FaultQueues:
             for queue in self._all:
                 queue.always = None
         else:
-            queue = self._queue_of(name)
-            queue.always = queue.find(name)
+            queue, queue.always = self._find(name)
 
     def next_of_batch(self, header: str | None) -> Fault[BatchFaultPlan]:
         """Return the fault of a new batch; `header` is used if it names a fault of a batch."""
         return self.batches.next_fault(header if is_of_batch(header) else None)
 
-    def _queue_of(self, name: str) -> FaultQueue[Any]:
+    def _find(self, name: str) -> tuple[FaultQueue[Any], Fault[Any]]:
+        """Return the queue of a fault, and the fault. Raises ValueError."""
         base = name.partition(":")[0]
-        return next((queue for queue in self._all if base in queue.types), self.posts)
+        queue = next((queue for queue in self._all if base in queue.types), self.posts)
+        return queue, find_fault(name, queue.types, queue.what)
 
 
 def is_of_batch(header: str | None) -> bool:

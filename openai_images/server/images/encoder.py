@@ -1,8 +1,8 @@
 """Encodes images as the bytes of a response, in the API's form or in dialects of other servers; keeps linked images.
 
-Invariants: field order, line ends and names are those of recorded responses; base64 never passes
-through `json`; a dialect changes only the encoding. A link has an id that cannot be guessed; the linked images are
-limited in bytes, and the oldest are removed first.
+Invariants: field order, line ends and names are those of recorded responses; base64 never passes through
+`json`; a dialect changes only the encoding. A link has an id that cannot be guessed; the linked images are limited in
+bytes, and the oldest are removed first.
 """
 
 import math

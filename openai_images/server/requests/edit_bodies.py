@@ -19,7 +19,6 @@ from typing import Any, Final, cast
 import attrs
 
 from openai_images.server.protocol.error_replies import (
-    A_STRING,
     RequestRejectedError,
     bad_request,
     check_length,
@@ -232,7 +231,7 @@ class ReferenceReader:
         if images is None:
             raise missing_parameter("images")
         if not isinstance(images, list):
-            wrong_type("images", "an array of objects", images)
+            raise wrong_type("images", "an array of objects", images)
         listed = cast("list[object]", images)
         if not listed:
             message = "Invalid 'images': empty array. Expected an array with minimum length 1, but got an empty array."
@@ -250,7 +249,7 @@ class ReferenceReader:
         return UploadedImages(parameter="images", images=images, mask=mask, markup=markup)
 
     def _reference(self, item: object, name: str, role: Role) -> UploadedImage:
-        present = check_members(name, item, {"image_url": A_STRING, "file_id": A_STRING})
+        present = check_members(name, item, {"image_url": str, "file_id": str})
         if len(present) != 1:
             message = f"Invalid '{name}': expected exactly one of 'image_url' and 'file_id'."
             raise bad_request(message, code="invalid_value", param=name)
