@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final, cast
 
 import attrs
 
-from openai_images.server.faults.calls import BatchFaultPlan
+from openai_images.server.faults.calls import BatchFaultPlan, batch_error
 from openai_images.server.faults.plan import ReleaseGate
 from openai_images.server.protocol.error_replies import compact_json
 from openai_images.server.requests.files import FileStore, ServerFile
@@ -144,11 +144,8 @@ class ParsedInput:
             message = "The input file is empty. Please ensure that the batch contains at least one request."
             self._add_error("empty_file", message)
 
-    def _add_error(
-        self, code: str, message: str, *, param: str | None = None, line: int | None = None
-    ) -> None:
-        """Add an error in the API's words; `line` counts from 1."""
-        self.errors.append({"code": code, "message": message, "param": param, "line": line})
+    def _add_error(self, code: str, message: str, **place: Any) -> None:
+        self.errors.append(batch_error(code, message, **place))
 
     def _check_line(self, line: bytes, number: int) -> None:
         try:

@@ -22,6 +22,7 @@ from openai_images.server.batches.batch import (
     read_request,
     response_line,
 )
+from openai_images.server.faults.calls import batch_error
 from openai_images.server.faults.plan import Dialect, RequestInfo
 from openai_images.server.faults.queues import POST_FAULTS, find_fault
 from openai_images.server.faults.statuses import moderation_reply
@@ -72,7 +73,7 @@ class ServerBatchRunner:
             await self._run()
         except Exception as error:  # noqa: BLE001  # as in the API: a batch that cannot be run fails
             message = f"The local server could not run the batch: {type(error).__name__}."
-            self._fail([{"code": "server_error", "message": message, "param": None, "line": None}])
+            self._fail([batch_error("server_error", message)])
         finally:
             self._output.discard()
             self._errors.discard()
@@ -89,8 +90,7 @@ class ServerBatchRunner:
         stored = self.state.files.find(batch.input_file_id)
         if stored is None:
             message = f"No such File object: {batch.input_file_id}"
-            error = {"code": "file_not_found", "message": message, "param": "input_file_id", "line": None}
-            self._fail([error])
+            self._fail([batch_error("file_not_found", message, param="input_file_id")])
             return
         with stored.path.open("rb") as source:
             await self._run_file(source)

@@ -195,8 +195,11 @@ def _call_fault(step: str, what: str) -> FaultType[CallPlan]:
     return FaultType(about, partial(_call_plan, step), "500", takes_argument=True)
 
 
-def _error(code: str, message: str, **more: Any) -> BatchFaultPlan:
-    return BatchFaultPlan(error={"code": code, "message": message, "param": None, "line": None, **more})
+def batch_error(
+    code: str, message: str, *, param: str | None = None, line: int | None = None
+) -> dict[str, Any]:
+    """Return one of the `errors` of a batch in the API's form; `line` counts from 1."""
+    return {"code": code, "message": message, "param": param, "line": line}
 
 
 _QUEUE_IS_FULL: Final = (
@@ -220,11 +223,13 @@ BATCH_FAULTS: Final[Mapping[str, FaultType[BatchFaultPlan]]] = {
     "batch_stuck": fault("a batch stays in validating until release()", BatchFaultPlan(hold=True)),
     "batch_invalid": fault(
         "a batch fails in validation: its first line is not JSON",
-        _error("invalid_json_line", "This line is not parseable as valid JSON.", line=1),
+        BatchFaultPlan(
+            error=batch_error("invalid_json_line", "This line is not parseable as valid JSON.", line=1)
+        ),
     ),
     "batch_token_limit": fault(
         "a batch fails in validation: too many tokens are enqueued",
-        _error("token_limit_exceeded", _QUEUE_IS_FULL),
+        BatchFaultPlan(error=batch_error("token_limit_exceeded", _QUEUE_IS_FULL)),
     ),
     "batch_expired": fault("a batch expires before any of its requests is run", BatchFaultPlan(expires=True)),
     "batch_slow_cancel": fault(

@@ -21,7 +21,7 @@ from openai_images.server.images.encoder import Encoder, LinkedImage, LinkStore,
 from openai_images.server.paint.painter import ImageCache
 from openai_images.server.protocol.error_replies import JSON_TYPE, RequestRejectedError, check_api_key
 from openai_images.server.requests import request_body
-from openai_images.server.requests.edit_bodies import Form, FormReader, ReferenceReader
+from openai_images.server.requests.edit_bodies import Form, FormReader, read_references
 from openai_images.server.requests.parameters import (
     MODERATED_PHRASE,
     Parameters,
@@ -139,10 +139,11 @@ class ImagesHandler:
         values = request_body.require_object(body)
         if not is_edit:
             return self._accept(values, None)
-        references = ReferenceReader(pixels=self._pixels, files=self.state.files)
-        return await asyncio.get_running_loop().run_in_executor(
-            self.reader, lambda: self._accept(values, references.resolve(values))
-        )
+
+        def read() -> Parameters:
+            return self._accept(values, read_references(values, self.state.files, pixels=self._pixels))
+
+        return await asyncio.get_running_loop().run_in_executor(self.reader, read)
 
     def _accept(self, values: Mapping[str, Any], uploads: UploadedImages | None) -> Parameters:
         model = find_model(values, self.state.settings)

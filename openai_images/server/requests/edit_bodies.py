@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, cast
 
 import attrs
@@ -175,7 +176,8 @@ class FormReader:
         self._form.parts.append(part.record())
         name = part.start.name
         if name is None:
-            self._reject("Could not parse your multipart form: a part has no name.", None)
+            message = "Could not parse your multipart form: a part has no name."
+            self._reject(bad_request(message, code=None))
         elif part.is_file and name in {"image", "image[]", "mask", "markup"}:
             await self._add_image(name, part)
             part.content = io.BytesIO()
@@ -187,10 +189,9 @@ class FormReader:
     async def _add_image(self, name: str, part: _PartBuffer) -> None:
         info = None
         if part.role is not None and part.content.getbuffer().nbytes:
-            digest, role = part.digest.hexdigest(), part.role
-            info = await asyncio.get_running_loop().run_in_executor(
-                self.thread, lambda: inspect_image(part.content, digest, role, pixels=self.pixels)
-            )
+            digest = part.digest.hexdigest()
+            inspect = partial(inspect_image, part.content, digest, part.role, pixels=self.pixels)
+            info = await asyncio.get_running_loop().run_in_executor(self.thread, inspect)
         media_type = part.start.headers.get("content-type")
         upload = UploadedImage(name=name, media_type=media_type, nbytes=part.nbytes, info=info)
         if name in {"image", "image[]"}:
@@ -201,16 +202,14 @@ class FormReader:
             self._form.extras[name] = upload
 
     def _reject_duplicate(self, name: str) -> None:
-        self._reject(
+        message = (
             f"Duplicate parameter: '{name[:200]}'. You provided multiple values for this parameter, whereas only one "
-            "is allowed.",
-            name[:200],
+            "is allowed."
         )
+        self._reject(bad_request(message, code="duplicate_parameter", param=name[:200]))
 
-    def _reject(self, message: str, param: str | None) -> None:
-        if self._form.problem is None:
-            code = None if param is None else "duplicate_parameter"
-            self._form.problem = bad_request(message, code=code, param=param)
+    def _reject(self, problem: RequestRejectedError) -> None:
+        self._form.problem = self._form.problem or problem
 
 
 _MAX_URL: Final = 20_971_520
@@ -218,57 +217,58 @@ _DATA_URL: Final = re.compile(r"data:(image/[a-z0-9.+-]{1,100});base64,", re.IGN
 _BASE64_SLICE: Final = 1024 * 1024  # characters per step, a multiple of four
 
 
-@attrs.frozen(kw_only=True)
-class ReferenceReader:
-    """Reads the images of JSON edits; `pixels`: images are drawn from the source images' pixels."""
+def read_references(values: dict[str, Any], files: FileStore, *, pixels: bool) -> UploadedImages:
+    """Remove the images from the parameters of a JSON edit and return them; blocking.
 
-    pixels: bool
-    files: FileStore
-
-    def resolve(self, values: dict[str, Any]) -> UploadedImages:
-        """Remove the images from the parameters and return them; blocking."""
-        images = values.pop("images", None)
-        if images is None:
-            raise missing_parameter("images")
-        if not isinstance(images, list):
-            raise wrong_type("images", "an array of objects", images)
-        listed = cast("list[object]", images)
-        if not listed:
-            message = "Invalid 'images': empty array. Expected an array with minimum length 1, but got an empty array."
-            raise bad_request(message, code="empty_array", param="images")
-        check_image_count(len(listed), "images")
-        images = tuple(
-            self._reference(item, f"images[{index}]", "other" if index else "first")
-            for index, item in enumerate(listed)
+    `pixels`: images are drawn from the source images' pixels.
+    """
+    images = values.pop("images", None)
+    if images is None:
+        raise missing_parameter("images")
+    if not isinstance(images, list):
+        raise wrong_type("images", "an array of objects", images)
+    listed = cast("list[object]", images)
+    if not listed:
+        message = (
+            "Invalid 'images': empty array. Expected an array with minimum length 1, but got an empty array."
         )
-        layers = {name: values.pop(name, None) for name in ("mask", "markup")}
-        mask, markup = (
-            None if item is None else self._reference(item, name, cast("Role", name))
-            for name, item in layers.items()
-        )
-        return UploadedImages(parameter="images", images=images, mask=mask, markup=markup)
+        raise bad_request(message, code="empty_array", param="images")
+    check_image_count(len(listed), "images")
+    read = partial(_read_reference, files=files, pixels=pixels)
+    return UploadedImages(
+        parameter="images",
+        images=tuple(
+            read(item, f"images[{index}]", "other" if index else "first") for index, item in enumerate(listed)
+        ),
+        **{
+            role: read(item, role, role)
+            for role in ("mask", "markup")
+            if (item := values.pop(role, None)) is not None
+        },
+    )
 
-    def _reference(self, item: object, name: str, role: Role) -> UploadedImage:
-        present = check_members(name, item, {"image_url": str, "file_id": str})
-        if len(present) != 1:
-            message = f"Invalid '{name}': expected exactly one of 'image_url' and 'file_id'."
-            raise bad_request(message, code="invalid_value", param=name)
-        ((name, value),) = present.items()
-        is_file = name.endswith(".file_id")
-        data, media_type = self._read(value) if is_file else _read_url(value, name)
-        if data is None:
-            return UploadedImage(name=name, media_type=None, nbytes=0, info=unresolved_image(value))
-        digest = hashlib.sha256(data).hexdigest()
-        info = inspect_image(io.BytesIO(data), digest, role, pixels=self.pixels)
-        if is_file and info is not None:
-            media_type = f"image/{info.format.lower()}"
-        return UploadedImage(name=name, media_type=media_type, nbytes=len(data), info=info)
 
-    def _read(self, file_id: str) -> tuple[bytes | None, None]:
-        if (path := self.files.find_path(file_id)) is not None:
-            with suppress(FileNotFoundError), path.open("rb") as file:  # it may be deleted in the meantime
-                return file.read(MAX_IMAGE_BYTES), None
-        return None, None
+def _read_reference(item: object, name: str, role: Role, *, files: FileStore, pixels: bool) -> UploadedImage:
+    present = check_members(name, item, {"image_url": str, "file_id": str})
+    if len(present) != 1:
+        message = f"Invalid '{name}': expected exactly one of 'image_url' and 'file_id'."
+        raise bad_request(message, code="invalid_value", param=name)
+    ((name, value),) = present.items()
+    is_file = name.endswith(".file_id")
+    data, media_type = (_read_file(value, files), None) if is_file else _read_url(value, name)
+    if data is None:
+        return UploadedImage(name=name, media_type=None, nbytes=0, info=unresolved_image(value))
+    info = inspect_image(io.BytesIO(data), hashlib.sha256(data).hexdigest(), role, pixels=pixels)
+    if is_file and info is not None:
+        media_type = f"image/{info.format.lower()}"
+    return UploadedImage(name=name, media_type=media_type, nbytes=len(data), info=info)
+
+
+def _read_file(file_id: str, files: FileStore) -> bytes | None:
+    if (path := files.find_path(file_id)) is not None:
+        with suppress(FileNotFoundError), path.open("rb") as file:  # it may be deleted in the meantime
+            return file.read(MAX_IMAGE_BYTES)
+    return None
 
 
 def _read_url(url: str, name: str) -> tuple[bytes | None, str | None]:
