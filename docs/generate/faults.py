@@ -10,7 +10,7 @@ from typing import Final, cast
 
 from docs.generate.text import code, table
 from openai_images.server import FAULTS, faults
-from openai_images.server.faults import POST_FAULTS
+from openai_images.server.faults.queues import POST_FAULTS
 
 _TITLES: Final = {
     "STATUS": "Error responses",

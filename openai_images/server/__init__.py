@@ -10,7 +10,7 @@ if find_spec("PIL") is None:
     _MESSAGE = "the local images server needs Pillow: pip install 'openai-images[server]'"
     raise ModuleNotFoundError(_MESSAGE, name="PIL")
 
-from openai_images.server.faults import FAULTS
+from openai_images.server.faults.queues import FAULTS
 from openai_images.server.requests.records import (
     AnsweredRequest,
     RecordedBatch,

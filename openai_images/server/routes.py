@@ -9,33 +9,36 @@ Must not: know how images are made, or why a response has a URL.
 import asyncio
 import re
 from base64 import b64decode
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NoReturn
 
 import attrs
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
 from openai_images.server.batches.service import BatchesHandler
-from openai_images.server.faults.downloads import DOWNLOAD_OK, LOOP, DownloadPlan
+from openai_images.server.faults.calls import DOWNLOAD_OK, LOOP, DownloadPlan
 from openai_images.server.faults.plan import Fault
 from openai_images.server.images.delivery import SEGMENT_DELAY, SLICE, huge_png, write_slices
 from openai_images.server.images.encoder import LinkedImage, LinkStore
 from openai_images.server.images.handler import ImagesHandler
 from openai_images.server.protocol import error_replies
 from openai_images.server.protocol.catalog import MODELS_CREATED, ServedModel, served_models
-from openai_images.server.protocol.error_replies import Reply, RequestRejectedError, compact_json, error_reply
-from openai_images.server.requests.records import (
-    AnsweredRequest,
-    RecentRequest,
-    RecordedDownload,
-    shorten,
+from openai_images.server.protocol.error_replies import (
+    Reply,
+    RequestRejectedError,
+    check_api_key,
+    error_reply,
+    to_response,
 )
+from openai_images.server.requests.records import AnsweredRequest, RecordedDownload
 from openai_images.server.requests.settings import ServerSettings, is_loopback
 from openai_images.server.requests.state import (
     ActiveRequest,
+    RecentRequest,
     ServerState,
-    local_address,
     peer_port,
+    shorten,
 )
 from openai_images.server.start_page import page_handler
 
@@ -47,8 +50,8 @@ def make_app(
     state: ServerState, images: ImagesHandler, downloads: "DownloadHandler", batches: BatchesHandler
 ) -> web.Application:
     """Return the aiohttp application of a server."""
-    app = web.Application(middlewares=[_observe(state), _reject_foreign(state.settings.host)])
-    models, posts = _models(state.settings), state.handler(images.answer)
+    app = web.Application(middlewares=[_observe(state)])
+    models, posts = state.handler(partial(_answer_models, state.settings)), state.handler(images.answer)
     app.router.add_get("/", page_handler(state))
     app.router.add_post("/v1/images/generations", posts)
     app.router.add_post("/v1/images/edits", posts)
@@ -57,13 +60,13 @@ def make_app(
     app.router.add_get("/v1/models/{name}", models)
     batches.add_routes(app.router)
     for path in {resource.canonical for resource in app.router.resources()}:
-        app.router.add_route("*", path, _fixed_reply(error_replies.wrong_method))
-    app.router.add_route("*", "/{path:.*}", _fixed_reply(error_replies.unknown_url))
+        app.router.add_route("*", path, state.handler(_wrong_method))
+    app.router.add_route("*", "/{path:.*}", state.handler(_unknown_url))
     return app
 
 
 def _observe(state: ServerState) -> Middleware:
-    """Return the middleware that counts and lists requests, and tells the caller of the server about them."""
+    """Return the middleware that rejects foreign requests, counts and lists all, and calls `on_answer`."""
 
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -72,7 +75,9 @@ def _observe(state: ServerState) -> Middleware:
         if method == "POST" and path.startswith("/v1/images/"):
             state.posts += 1
         try:
-            response = await handler(request)
+            foreign = _foreign_reply(request, settings.host)
+            headers = error_replies.common_headers(error_replies.new_request_id(), 0.0)
+            response = to_response(foreign, headers) if foreign else await handler(request)
             status = _sent_status(response)
         finally:
             fault, model, prompt = state.pop_details(request)
@@ -90,15 +95,6 @@ def _sent_status(response: web.StreamResponse) -> int:
     """Return the status that was sent; 0 if the connection was closed without a response."""
     hung_up = isinstance(response, web.Response) and response.body is None and not response.prepared
     return 0 if hung_up else response.status
-
-
-def _reject_foreign(host: str) -> Middleware:
-    @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        reply = _foreign_reply(request, host)
-        return await handler(request) if reply is None else error_replies.to_response(reply, _headers())
-
-    return guard
 
 
 def _foreign_reply(request: web.Request, bound: str) -> Reply | None:
@@ -128,32 +124,27 @@ def _foreign(header: str, value: str) -> Reply:
     return error_reply(403, message, code=f"{header.lower()}_not_allowed")
 
 
-def _fixed_reply(reply: Any) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        return error_replies.to_response(reply(request.method, request.path), _headers())
-
-    return handle
-
-
-def _headers() -> dict[str, str]:
-    return error_replies.common_headers(error_replies.new_request_id(), 0.0)
+async def _wrong_method(active: ActiveRequest) -> NoReturn:
+    request, hint = active.request, "(HINT: Perhaps you meant to use a different HTTP method?)"
+    message = f"Not allowed to {request.method} on {request.path}. {hint}"
+    raise RequestRejectedError(error_reply(405, message, code="method_not_supported"))
 
 
-def _models(settings: ServerSettings) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        served, name = served_models(settings.now(), legacy=settings.legacy), request.match_info.get("name")
-        if name is None:
-            reply = Reply(200, compact_json({"object": "list", "data": [_model(m) for m in served.values()]}))
-        elif name in served:
-            reply = Reply(200, compact_json(_model(served[name])))
-        else:
-            message = f"The model '{name}' does not exist"
-            reply = error_reply(404, message, code="model_not_found", param="model")
-        return error_replies.to_response(
-            error_replies.check_api_key(request, settings.api_key) or reply, _headers()
-        )
+async def _unknown_url(active: ActiveRequest) -> NoReturn:
+    message = f"Invalid URL ({active.request.method} {active.request.path})"
+    raise RequestRejectedError(error_reply(404, message))
 
-    return handle
+
+async def _answer_models(settings: ServerSettings, active: ActiveRequest) -> dict[str, Any]:
+    check_api_key(active.request, settings.api_key)
+    served = served_models(settings.now(), legacy=settings.legacy)
+    name = active.request.match_info.get("name")
+    if name is None:
+        return {"object": "list", "data": [_model(model) for model in served.values()]}
+    if name not in served:
+        message = f"The model '{name}' does not exist"
+        raise RequestRejectedError(error_reply(404, message, code="model_not_found", param="model"))
+    return _model(served[name])
 
 
 def _model(model: ServedModel) -> dict[str, Any]:
@@ -174,7 +165,8 @@ class DownloadHandler:
 
     async def answer(self, active: ActiveRequest) -> web.StreamResponse:
         """Answer one download."""
-        request, fault = active.request, self._next_fault(active.request)
+        request = active.request
+        active.fault = fault = self._next_fault(request)
         self.state.describe(request, fault.name)
         self.state.record(
             RecordedDownload(
@@ -185,18 +177,11 @@ class DownloadHandler:
                 fault=fault.name,
             )
         )
-        plan, hop = fault.plan, request.query.get("hop", "")
-        if plan.hold:
-            await self.state.gate.event.wait()
-        if plan.reply is not None:
-            raise RequestRejectedError(plan.reply)
-        if plan.location is not None:
-            target = plan.location(local_address(request)[1], request.path_qs, hop)
-            raise RequestRejectedError(Reply(302, b"", "text/plain", {"location": target}))
+        await self.state.interfere(active, {})
         image = self.links.find(request.match_info["name"], request.query.get("variant", "0"))
         if image is None:
             raise RequestRejectedError(error_reply(404, "The image does not exist, or its link has expired."))
-        return await self._send(active, plan, image)
+        return await self._send(active, fault.plan, image)
 
     def _next_fault(self, request: web.Request) -> Fault[DownloadPlan]:
         hop = request.query.get("hop", "")

@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, contextmanager
 from functools import partial
 from typing import Any, Final, Protocol, Self
 
@@ -79,7 +79,7 @@ class LocalImagesServer(ServerSettings):
     _first_always: str | None = attrs.field(default=None, alias="always")
     _links: LinkStore = attrs.field(init=False, factory=LinkStore)
     _cache: ImageCache | None = attrs.field(init=False, default=None)
-    _reader: ThreadPoolExecutor | None = attrs.field(init=False, default=None)
+    _stack: AsyncExitStack | None = attrs.field(init=False, default=None)
     _batches: BatchesHandler | None = attrs.field(init=False, default=None)
     _runner: web.AppRunner | None = attrs.field(init=False, default=None)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
@@ -110,23 +110,11 @@ class LocalImagesServer(ServerSettings):
 
     async def start(self) -> None:
         """Bind the port and start to answer requests. Raises `OSError` if the port is in use."""
-        if self._runner is not None:
+        if self._stack is not None:
             raise RuntimeError("the server is already started")
         self._state.reopen()
-        self._loop = asyncio.get_running_loop()
-        self._cache = ImageCache(self.pictures)
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="local-images-reader")
-        self._runner = web.AppRunner(
-            self._app(self._cache, self._reader),
-            access_log=None,
-            logger=_SILENT,
-            handler_cancellation=True,
-            shutdown_timeout=0.1,
-            # Without a limit in some versions of aiohttp, and before the key is checked.
-            auto_decompress=False,
-            keepalive_timeout=HEAD_TIMEOUT,
-            lingering_time=LINGER_SECONDS,
-        )
+        self._loop, self._stack = asyncio.get_running_loop(), AsyncExitStack()
+        self._runner = self._make_runner(self._stack)
         try:
             await self._runner.setup()
             await web.TCPSite(self._runner, self.host, self.port).start()
@@ -137,25 +125,41 @@ class LocalImagesServer(ServerSettings):
                 raise OSError(errno.EADDRINUSE, f"{taken}; choose another one, or 0 for any") from None
             raise
 
+    def _make_runner(self, stack: AsyncExitStack) -> web.AppRunner:
+        """Return the runner of the server; the stack closes it, and before it all that it uses."""
+        self._cache = ImageCache(self.pictures)
+        reader = ThreadPoolExecutor(1, thread_name_prefix="local-images-reader")
+        images = ImagesHandler(state=self._state, reader=reader, cache=self._cache, links=self._links)
+        self._batches = BatchesHandler(state=self._state, images=images)
+        downloads = DownloadHandler(state=self._state, links=self._links)
+        runner = web.AppRunner(
+            make_app(self._state, images, downloads, self._batches),
+            access_log=None,
+            logger=_SILENT,
+            handler_cancellation=True,
+            shutdown_timeout=0.1,
+            # Without a limit in some versions of aiohttp, and before the key is checked.
+            auto_decompress=False,
+            keepalive_timeout=HEAD_TIMEOUT,
+            lingering_time=LINGER_SECONDS,
+        )
+        # Closed in the opposite order.
+        stack.push_async_callback(runner.cleanup)
+        stack.callback(reader.shutdown, wait=False, cancel_futures=True)
+        stack.callback(self._cache.close)
+        stack.push_async_callback(self._batches.aclose)
+        stack.callback(self._state.close)
+        return runner
+
     async def aclose(self) -> None:
         """Drop requests in progress, free the port and the cached images. Idempotent."""
         await await_in(self._loop, self._close())
 
     async def _close(self) -> None:
-        runner, self._runner = self._runner, None
-        cache, self._cache = self._cache, None
-        reader, self._reader = self._reader, None
-        batches, self._batches = self._batches, None
-        self._loop = None
-        self._state.close()
-        if batches is not None:
-            await batches.aclose()
-        if cache is not None:
-            cache.close()
-        if reader is not None:
-            reader.shutdown(wait=False, cancel_futures=True)
-        if runner is not None:
-            await runner.cleanup()
+        stack, self._stack = self._stack, None
+        self._runner = self._cache = self._batches = self._loop = None
+        if stack is not None:
+            await stack.aclose()
 
     @property
     def base_url(self) -> str:
@@ -280,9 +284,3 @@ class LocalImagesServer(ServerSettings):
     @property
     def _bound(self) -> bool:
         return self._runner is not None and bool(self._runner.addresses)
-
-    def _app(self, cache: ImageCache, reader: ThreadPoolExecutor) -> web.Application:
-        images = ImagesHandler(state=self._state, reader=reader, cache=cache, links=self._links)
-        downloads = DownloadHandler(state=self._state, links=self._links)
-        self._batches = BatchesHandler(state=self._state, images=images)
-        return make_app(self._state, images, downloads, self._batches)

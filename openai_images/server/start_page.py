@@ -20,9 +20,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from openai_images.server.protocol.catalog import DEFAULT_MODEL, served_models
-from openai_images.server.requests.records import RecentRequest
 from openai_images.server.requests.settings import ServerSettings
-from openai_images.server.requests.state import ServerState, local_address, origin
+from openai_images.server.requests.state import RecentRequest, ServerState, local_address, origin
 
 _REFRESH_SECONDS: Final = 2
 _PROMPT: Final = "a lighthouse"

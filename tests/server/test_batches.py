@@ -15,7 +15,7 @@ import pytest
 from openai.types import Batch
 
 from openai_images.server import BatchPace, LocalImagesServer, RecordedBatch, RecordedBatchRequest
-from openai_images.server.batches import input_file, runner, service
+from openai_images.server.batches import batch as one_batch, runner, service
 from tests.helpers.edit_images import encoded, house
 from tests.helpers.server_thread import NOW, Clock
 
@@ -236,10 +236,10 @@ async def test_an_input_file_is_bounded(
     official: openai.AsyncOpenAI, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More requests than the API takes are one error, and so many errors are listed."""
-    monkeypatch.setattr(input_file, "MAX_REQUESTS", 3)
+    monkeypatch.setattr(one_batch, "MAX_REQUESTS", 3)
     batch = await reach(official, await start(lines(4)), "failed")
     assert [error.code for error in batch.errors.data] == ["too_many_tasks"]  # type: ignore[union-attr]
-    monkeypatch.setattr(input_file, "MAX_ERRORS", 2)
+    monkeypatch.setattr(one_batch, "MAX_ERRORS", 2)
     batch = await reach(official, await start(b"x\n" * 3), "failed")
     assert [error.line for error in batch.errors.data] == [1, 2]  # type: ignore[union-attr]
 

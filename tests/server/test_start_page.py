@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from openai_images.server import LocalImagesServer
-from openai_images.server.requests.records import PROMPT_BEGINNING, RECENT_REQUESTS
+from openai_images.server.requests.state import PROMPT_BEGINNING, RECENT_REQUESTS
 from tests.helpers.clients import PNG
 
 

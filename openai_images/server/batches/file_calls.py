@@ -1,10 +1,11 @@
-"""The calls of `/v1/files`: upload, retrieve, list, content, delete.
+"""The calls of `/v1/files`: upload, retrieve, list, content, delete; and the checks that calls for batches share.
 
 Invariants: of an upload, which is read to the disk while it arrives, one chunk is in memory at a time; a malformed or
 too large form leaves no file.
 """
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -12,13 +13,15 @@ from typing import Any, BinaryIO, Final
 import attrs
 from aiohttp import web
 
-from openai_images.server.batches.calls import MAX_SECONDS, ActiveCall, check_expiry, no_file, page
-from openai_images.server.batches.input_file import MAX_INPUT_BYTES
+from openai_images.server.batches.batch import MAX_INPUT_BYTES, ServerBatch
 from openai_images.server.images.delivery import write_slices
 from openai_images.server.protocol.error_replies import (
     RequestRejectedError,
     bad_request,
+    check_members,
+    check_range,
     choice,
+    error_reply,
     missing_parameter,
     require_parameters,
     too_large,
@@ -34,8 +37,11 @@ from openai_images.server.requests.multipart import (
     set_field,
 )
 from openai_images.server.requests.request_body import FORM, BodyChunks, UnreadableBodyError, require_type
-from openai_images.server.requests.state import ServerState
+from openai_images.server.requests.state import ActiveRequest, ServerState
 
+MIN_SECONDS: Final = 3600
+MAX_SECONDS: Final = 2_592_000
+"""Seconds for which a file may be kept: 30 days, also the default for the files of batches."""
 PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 _FIELDS: Final = {"purpose", "expires_after"}
 _TEXT_BYTES: Final = 1024
@@ -45,10 +51,10 @@ _MAX_FORM_BYTES: Final = MAX_FILE_BYTES + 64 * 1024
 class UploadReader:
     """Reads the file that one call uploads."""
 
-    def __init__(self, state: ServerState, call: ActiveCall) -> None:
+    def __init__(self, state: ServerState, active: ActiveRequest) -> None:
         self._files = state.files
         self._timeout = state.settings.body_timeout
-        self._call = call
+        self._active = active
         self._file: BinaryIO | None = None
         self._filename = ""
         self._fields: dict[str, Any] = {}
@@ -57,10 +63,10 @@ class UploadReader:
 
     async def read(self) -> ServerFile:
         """Store and return the file in the body. Raises `RequestRejectedError`."""
-        content_type = self._call.request.headers.get("content-type", "")
+        content_type = self._active.request.headers.get("content-type", "")
         require_type(content_type, FORM)
         if self._files.is_full:
-            raise RequestRejectedError(too_large(self._files.nbytes))
+            raise too_large(self._files.nbytes)
         try:
             await self._read_form(content_type)
             return await self._store()
@@ -73,11 +79,11 @@ class UploadReader:
 
     async def _read_form(self, content_type: str) -> None:
         parser, total = FormParser(parse_boundary(content_type)), 0
-        half = (self._call.request.content_length or 0) // 2
-        async for chunk in BodyChunks(self._call.request, self._timeout):
+        half = (self._active.request.content_length or 0) // 2
+        async for chunk in BodyChunks(self._active.request, self._timeout):
             total += len(chunk)
             if total > _MAX_FORM_BYTES:
-                raise RequestRejectedError(too_large(MAX_FILE_BYTES))
+                raise too_large(MAX_FILE_BYTES)
             pieces: list[bytes] = []
             for event in parser.feed(chunk):
                 if isinstance(event, bytes) and self._text is None:
@@ -86,8 +92,8 @@ class UploadReader:
                     self._take(event)
             if pieces and self._file is not None:
                 await asyncio.to_thread(self._file.writelines, pieces)
-            if self._call.plan.middle == "cut" and total >= half:
-                self._call.active.hang_up("reset")
+            if self._active.fault.plan.middle == "cut" and total >= half:
+                self._active.hang_up("reset")
                 raise ConnectionResetError
         parser.close()
 
@@ -98,7 +104,7 @@ class UploadReader:
         elif isinstance(event, bytes):
             self._text = (self._text or b"") + event
             if len(self._text) > _TEXT_BYTES:
-                raise RequestRejectedError(too_large(_TEXT_BYTES))
+                raise too_large(_TEXT_BYTES)
         elif self._text is not None:
             text = self._text.decode("utf-8", "replace")
             value = int(text) if self._name.endswith("[seconds]") and text.isdecimal() else text
@@ -123,7 +129,7 @@ class UploadReader:
             seconds = check_expiry("expires_after", self._fields["expires_after"])
         await asyncio.to_thread(self._file.flush)
         if purpose == "batch" and self._file.tell() > MAX_INPUT_BYTES:
-            raise RequestRejectedError(too_large(MAX_INPUT_BYTES))
+            raise too_large(MAX_INPUT_BYTES)
         self._file.close()
         file, self._file = self._file, None
         return self._files.add(file, purpose=purpose, filename=self._filename, seconds=seconds)
@@ -139,35 +145,35 @@ class FileCalls:
 
     state: ServerState
 
-    async def upload(self, call: ActiveCall) -> dict[str, Any]:
+    async def upload(self, active: ActiveRequest) -> dict[str, Any]:
         """Answer `POST /v1/files`."""
-        stored = await UploadReader(self.state, call).read()
+        stored = await UploadReader(self.state, active).read()
         return stored.as_dict()
 
-    async def retrieve(self, call: ActiveCall) -> dict[str, Any]:
+    async def retrieve(self, active: ActiveRequest) -> dict[str, Any]:
         """Answer `GET /v1/files/{id}`."""
-        return self._find(call).as_dict()
+        return self._find(active).as_dict()
 
-    async def list(self, call: ActiveCall) -> dict[str, Any]:
+    async def list(self, active: ActiveRequest) -> dict[str, Any]:
         """Answer `GET /v1/files`."""
-        purpose = call.request.query.get("purpose")
+        purpose = active.request.query.get("purpose")
         files = [file for file in self.state.files.all() if purpose in {None, file.purpose}]
-        return page(files, call.request.query, limit=_PAGE, most=_PAGE)
+        return page(files, active.request.query, limit=_PAGE, most=_PAGE)
 
-    async def delete(self, call: ActiveCall) -> dict[str, Any]:
+    async def delete(self, active: ActiveRequest) -> dict[str, Any]:
         """Answer `DELETE /v1/files/{id}`."""
-        stored = self._find(call)
+        stored = self._find(active)
         self.state.files.delete(stored)
         return {"id": stored.id, "object": "file", "deleted": True}
 
-    async def content(self, call: ActiveCall) -> web.StreamResponse:
+    async def content(self, active: ActiveRequest) -> web.StreamResponse:
         """Answer `GET /v1/files/{id}/content` with the bytes; one megabyte is in memory at a time."""
-        stored, request = self._find(call), call.request
+        stored, request = self._find(active), active.request
         response = web.StreamResponse(
             headers={
                 "content-type": "application/octet-stream",
                 "content-disposition": f'attachment; filename="{_header_name(stored)}"',
-                **call.active.headers(),
+                **active.headers(),
             }
         )
         response.content_length = stored.nbytes
@@ -176,10 +182,10 @@ class FileCalls:
             await response.prepare(request)
             half = stored.nbytes // 2
             await _send(response, file, half)
-            if call.plan.middle == "stall":
+            if active.fault.plan.middle == "stall":
                 await self.state.gate.event.wait()
-            if call.plan.middle == "cut":
-                call.active.hang_up("close")
+            if active.fault.plan.middle == "cut":
+                active.hang_up("close")
             else:
                 await _send(response, file, stored.nbytes - half)
                 await response.write_eof()
@@ -187,8 +193,8 @@ class FileCalls:
             file.close()
         return response
 
-    def _find(self, call: ActiveCall) -> ServerFile:
-        file_id = call.request.match_info["id"]
+    def _find(self, active: ActiveRequest) -> ServerFile:
+        file_id = active.request.match_info["id"]
         stored = self.state.files.find(file_id)
         if stored is None:
             raise no_file(file_id)
@@ -206,3 +212,47 @@ def _header_name(stored: ServerFile) -> str:
     """Return the file's name in ASCII, without characters that would end a quoted text."""
     name = Path(stored.filename).name.encode("ascii", "replace").decode()
     return "".join(c if c.isprintable() and c not in '"\\' else "_" for c in name)
+
+
+def check_expiry(name: str, value: object) -> int:
+    """Return the seconds in `{"anchor": "created_at", "seconds": ...}`, or the 400."""
+    present = check_members(name, value, {"anchor": str, "seconds": int})
+    anchor, seconds = f"{name}.anchor", f"{name}.seconds"
+    require_parameters(present, anchor, seconds)
+    choice(present, anchor, ("created_at",), "")
+    check_range(seconds, present[seconds], MIN_SECONDS, MAX_SECONDS)
+    return int(present[seconds])
+
+
+def page(
+    items: Sequence[ServerFile | ServerBatch], query: Mapping[str, str], *, limit: int, most: int
+) -> dict[str, Any]:
+    """Return the page that `after`, `limit` and `order` of `query` select; the newest items are last in `items`."""
+    text = query.get("limit", str(limit))
+    if not text.isascii() or not text.isdigit():
+        raise bad_request(
+            "Invalid type for 'limit': expected an integer.", code="invalid_type", param="limit"
+        )
+    size = int(text[:10])
+    check_range("limit", size, 1, most)
+    ordered = list(items) if query.get("order", "desc") == "asc" else list(reversed(items))
+    if (after := query.get("after")) is not None:
+        ids = [item.id for item in ordered]
+        if after not in ids:
+            raise bad_request(
+                f"Invalid 'after': no object with id '{after[:200]}'.", code=None, param="after"
+            )
+        ordered = ordered[ids.index(after) + 1 :]
+    shown = ordered[:size]
+    return {
+        "object": "list",
+        "data": [item.as_dict() for item in shown],
+        "first_id": shown[0].id if shown else None,
+        "last_id": shown[-1].id if shown else None,
+        "has_more": len(ordered) > size,
+    }
+
+
+def no_file(file_id: str, *, status: int = 404, param: str = "id") -> RequestRejectedError:
+    """Return the error for a file that does not exist."""
+    return RequestRejectedError(error_reply(status, f"No such File object: {file_id[:200]}", param=param))

@@ -13,10 +13,18 @@ from typing import Any, BinaryIO, Final
 
 import attrs
 
-from openai_images.server.batches.batch import ServerBatch
-from openai_images.server.batches.input_file import ParsedInput, read_request
-from openai_images.server.faults import find_post_fault
+from openai_images.server.batches.batch import (
+    GARBAGE,
+    LineFile,
+    ParsedInput,
+    ServerBatch,
+    error_line,
+    read_request,
+    response_line,
+)
+from openai_images.server.faults.calls import batch_error
 from openai_images.server.faults.plan import Dialect, RequestInfo
+from openai_images.server.faults.queues import POST_FAULTS, find_fault
 from openai_images.server.faults.statuses import moderation_reply
 from openai_images.server.images.encoder import Encoder
 from openai_images.server.images.handler import ImagesHandler
@@ -28,13 +36,7 @@ from openai_images.server.protocol.error_replies import (
     compact_json,
     new_request_id,
 )
-from openai_images.server.requests.files import (
-    GARBAGE,
-    MAX_STORED_BYTES,
-    LineFile,
-    error_line,
-    response_line,
-)
+from openai_images.server.requests.files import MAX_STORED_BYTES
 from openai_images.server.requests.parameters import MODERATED_PHRASE, Parameters
 from openai_images.server.requests.records import RecordedBatchRequest
 from openai_images.server.requests.state import ServerState
@@ -71,7 +73,7 @@ class ServerBatchRunner:
             await self._run()
         except Exception as error:  # noqa: BLE001  # as in the API: a batch that cannot be run fails
             message = f"The local server could not run the batch: {type(error).__name__}."
-            self._fail([{"code": "server_error", "message": message, "param": None, "line": None}])
+            self._fail([batch_error("server_error", message)])
         finally:
             self._output.discard()
             self._errors.discard()
@@ -88,8 +90,7 @@ class ServerBatchRunner:
         stored = self.state.files.find(batch.input_file_id)
         if stored is None:
             message = f"No such File object: {batch.input_file_id}"
-            error = {"code": "file_not_found", "message": message, "param": "input_file_id", "line": None}
-            self._fail([error])
+            self._fail([batch_error("file_not_found", message, param="input_file_id")])
             return
         with stored.path.open("rb") as source:
             await self._run_file(source)
@@ -190,14 +191,12 @@ class ServerBatchRunner:
             raise bad_request(message, code="invalid_value", param="stream")
         info = RequestInfo(
             request_id=new_request_id(),
-            authorization="",
+            now=self.state.settings.now(),
             prompt=parameters.prompt,
             model=str(body.get("model", parameters.model.name)),
-            path="/v1/images/generations",
-            port=0,
-            now=self.state.settings.now(),
+            path=self.batch.endpoint,
         )
-        failure = find_post_fault(self.state.settings.batch_pace.failure).plan.reply
+        failure = find_fault(self.state.settings.batch_pace.failure, POST_FAULTS, "POSTs").plan.reply
         if fails and failure is not None:
             raise RequestRejectedError(failure(info))
         if MODERATED_PHRASE in parameters.prompt.lower():

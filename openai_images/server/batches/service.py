@@ -12,24 +12,16 @@ import attrs
 from aiohttp import web
 
 from openai_images.server.batches.batch import ENDED, ServerBatch
-from openai_images.server.batches.calls import (
-    MAX_SECONDS,
-    ActiveCall,
-    call_handler,
-    check_expiry,
-    no_file,
-    page,
-)
-from openai_images.server.batches.file_calls import FileCalls
+from openai_images.server.batches.file_calls import MAX_SECONDS, FileCalls, check_expiry, no_file, page
 from openai_images.server.batches.runner import ServerBatchRunner
-from openai_images.server.faults.batches import BatchFaultPlan
+from openai_images.server.faults.calls import BatchFaultPlan
+from openai_images.server.faults.queues import is_of_batch
 from openai_images.server.images.handler import ImagesHandler
 from openai_images.server.protocol.error_replies import (
-    A_STRING,
-    AN_OBJECT,
     JSON_TYPE,
     RequestRejectedError,
     bad_request,
+    check_api_key,
     check_length,
     check_names_and_types,
     choice,
@@ -38,7 +30,7 @@ from openai_images.server.protocol.error_replies import (
     wrong_type,
 )
 from openai_images.server.requests import request_body
-from openai_images.server.requests.state import ServerState
+from openai_images.server.requests.state import ActiveRequest, Answer, ServerState
 
 MAX_BATCHES: Final = 2000
 """Maximum number of batches; the API allows as many new batches in an hour."""
@@ -47,8 +39,8 @@ _MAX_BODY_BYTES: Final = 256 * 1024
 _MAX_METADATA: Final = 16
 _MAX_KEY, _MAX_VALUE = 64, 512
 _TYPES: Final = {
-    **dict.fromkeys(("input_file_id", "endpoint", "completion_window"), A_STRING),
-    **dict.fromkeys(("metadata", "output_expires_after"), AN_OBJECT),
+    **dict.fromkeys(("input_file_id", "endpoint", "completion_window"), str),
+    **dict.fromkeys(("metadata", "output_expires_after"), dict),
 }
 
 
@@ -62,21 +54,40 @@ class BatchesHandler:
     _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set["asyncio.Task[None]"])
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
-        """Add the paths of files and batches."""
-        handler, files = partial(call_handler, self.state), FileCalls(state=self.state)
-        router.add_post("/v1/files", handler("file_upload", files.upload))
-        router.add_get("/v1/files", handler("file_list", files.list), allow_head=False)
-        router.add_get("/v1/files/{id}", handler("file_retrieve", files.retrieve), allow_head=False)
-        router.add_delete("/v1/files/{id}", handler("file_delete", files.delete))
-        router.add_get("/v1/files/{id}/content", handler("file_content", files.content), allow_head=False)
-        router.add_post("/v1/batches", handler("batch_create", self.create))
-        router.add_get("/v1/batches", handler("batch_list", self.list), allow_head=False)
-        router.add_get("/v1/batches/{id}", handler("batch_retrieve", self.retrieve), allow_head=False)
-        router.add_post("/v1/batches/{id}/cancel", handler("batch_cancel", self.cancel))
+        """Add the paths of files and batches; each step has its own faults."""
+        files = FileCalls(state=self.state)
+        calls: dict[str, tuple[str, str, Answer]] = {
+            "file_upload": ("POST", "/v1/files", files.upload),
+            "file_list": ("GET", "/v1/files", files.list),
+            "file_retrieve": ("GET", "/v1/files/{id}", files.retrieve),
+            "file_delete": ("DELETE", "/v1/files/{id}", files.delete),
+            "file_content": ("GET", "/v1/files/{id}/content", files.content),
+            "batch_create": ("POST", "/v1/batches", self.create),
+            "batch_list": ("GET", "/v1/batches", self.list),
+            "batch_retrieve": ("GET", "/v1/batches/{id}", self.retrieve),
+            "batch_cancel": ("POST", "/v1/batches/{id}/cancel", self.cancel),
+        }
+        for step, (method, path, action) in calls.items():
+            router.add_route(method, path, self.state.handler(partial(self._answer, step, action)))
 
-    async def create(self, call: ActiveCall) -> dict[str, Any]:
+    async def _answer(
+        self, step: str, action: Answer, active: ActiveRequest
+    ) -> dict[str, Any] | web.StreamResponse:
+        """Check the key, apply a fault of the step, and do what the call requests; bodies are read only then."""
+        check_api_key(active.request, self.state.settings.api_key)
+        header = active.request.headers.get("X-Local-Fault")
+        active.fault = self.state.faults.calls[step].next_fault(None if is_of_batch(header) else header)
+        self.state.describe(active.request, active.fault.name)
+        if not active.fault.plan.is_after:
+            await self.state.interfere(active, {})
+        response = await action(active)
+        if active.fault.plan.is_after:
+            await self.state.interfere(active, {})
+        return response
+
+    async def create(self, active: ActiveRequest) -> dict[str, Any]:
         """Answer `POST /v1/batches`."""
-        values = await self._read_json(call)
+        values = await self._read_json(active)
         present = check_names_and_types(values, _TYPES)
         require_parameters(present, "input_file_id", "endpoint", "completion_window")
         choice(present, "completion_window", ("24h",), "24h")
@@ -94,9 +105,9 @@ class BatchesHandler:
             message = f"Rate limit reached for batches: Limit {MAX_BATCHES:,}."
             raise RequestRejectedError(error_reply(429, message, "requests", code="rate_limit_exceeded"))
         now = self.state.settings.now()
-        fault = self.state.faults.next_of_batch(call.request.headers.get("X-Local-Fault"))
+        fault = self.state.faults.next_of_batch(active.request.headers.get("X-Local-Fault"))
         if fault.plan != BatchFaultPlan():
-            self.state.describe(call.request, fault.name)
+            self.state.describe(active.request, fault.name)
         batch = ServerBatch(
             endpoint=choice(present, "endpoint", ENDPOINTS, ""),
             input_file_id=file_id,
@@ -111,21 +122,21 @@ class BatchesHandler:
         self._start(batch)
         return created
 
-    async def retrieve(self, call: ActiveCall) -> dict[str, Any]:
+    async def retrieve(self, active: ActiveRequest) -> dict[str, Any]:
         """Answer `GET /v1/batches/{id}`."""
-        return self._find(call).as_dict()
+        return self._find(active).as_dict()
 
-    async def list(self, call: ActiveCall) -> dict[str, Any]:
+    async def list(self, active: ActiveRequest) -> dict[str, Any]:
         """Answer `GET /v1/batches` with the newest first."""
         listed = [batch for batch in self._batches.values() if batch.is_listed]
         for batch in listed:
             batch.check_time(self.state.settings.now())
-        query = {name: value for name, value in call.request.query.items() if name != "order"}
+        query = {name: value for name, value in active.request.query.items() if name != "order"}
         return page(listed, query, limit=20, most=100)
 
-    async def cancel(self, call: ActiveCall) -> dict[str, Any]:
+    async def cancel(self, active: ActiveRequest) -> dict[str, Any]:
         """Answer `POST /v1/batches/{id}/cancel`."""
-        batch = self._find(call)
+        batch = self._find(active)
         if batch.status in ENDED or batch.status == "finalizing":
             message = f"Cannot cancel a batch with status '{batch.status}'."
             raise RequestRejectedError(error_reply(409, message))
@@ -164,8 +175,8 @@ class BatchesHandler:
         await self.state.gate.event.wait()
         batch.is_listed = True
 
-    def _find(self, call: ActiveCall) -> ServerBatch:
-        batch_id = call.request.match_info["id"]
+    def _find(self, active: ActiveRequest) -> ServerBatch:
+        batch_id = active.request.match_info["id"]
         batch = self._batches.get(batch_id)
         if batch is None:
             message = f"No batch found with id '{batch_id[:200]}'."
@@ -173,9 +184,9 @@ class BatchesHandler:
         batch.check_time(self.state.settings.now())
         return batch
 
-    async def _read_json(self, call: ActiveCall) -> dict[str, Any]:
-        request_body.require_type(call.request.headers.get("content-type"), JSON_TYPE)
-        chunks = request_body.BodyChunks(call.request, self.state.settings.body_timeout, _MAX_BODY_BYTES)
+    async def _read_json(self, active: ActiveRequest) -> dict[str, Any]:
+        request_body.require_type(active.request.headers.get("content-type"), JSON_TYPE)
+        chunks = request_body.BodyChunks(active.request, self.state.settings.body_timeout, _MAX_BODY_BYTES)
         body = await request_body.read_body(chunks)
         try:
             return request_body.require_object(request_body.parse(body))
@@ -192,5 +203,5 @@ def _check_metadata(metadata: dict[str, Any]) -> None:
     for key, value in metadata.items():
         check_length("metadata", key, _MAX_KEY)
         if not isinstance(value, str):
-            wrong_type(f"metadata.{key}", "a string", value)
+            raise wrong_type(f"metadata.{key}", "a string", value)
         check_length(f"metadata.{key}", value, _MAX_VALUE)

@@ -96,10 +96,30 @@ def halves(frame: Frame) -> tuple[Frame, Frame]:
 
 
 @attrs.frozen(kw_only=True)
+class RequestInfo:
+    """The parts of a request that a reply may quote; `target` is its path with the query, `now` a Unix time."""
+
+    request_id: str
+    now: float
+    prompt: str = ""
+    model: str = "gpt-image-2"
+    authorization: str = ""
+    path: str = ""
+    target: str = ""
+    port: int = 0
+
+
+@attrs.frozen(kw_only=True)
 class Plan:
-    """The base of all plans: stall until `server.release()`, or apply only to every other request."""
+    """The base of all plans: what happens in place of the response.
+
+    `hold` stalls it until `server.release()`, `hang_up` closes the connection, `reply` replaces it. With `every_other`
+    the plan applies only to every other request.
+    """
 
     hold: bool = False
+    hang_up: Literal["close", "reset"] | None = None
+    reply: Callable[[RequestInfo], Reply] | None = None
     every_other: bool = False
 
 
@@ -108,23 +128,9 @@ A = TypeVar("A")
 
 
 @attrs.frozen(kw_only=True)
-class RequestInfo:
-    """The parts of a request that a reply may quote."""
-
-    request_id: str
-    authorization: str
-    prompt: str
-    model: str
-    path: str
-    port: int
-    now: float
-
-
-@attrs.frozen(kw_only=True)
 class FaultPlan(Plan):
     """How one response differs from a normal one, which is the default."""
 
-    reply: Callable[[RequestInfo], Reply] | None = None
     transform: StepTransform | None = None
     stream_only: bool = False
     dialect: Dialect = attrs.field(factory=Dialect)
@@ -135,7 +141,6 @@ class FaultPlan(Plan):
     image_megabytes: float | None = None
     max_images: int | None = None
     delay: float = 0.0
-    hang_up: Literal["close", "reset"] | None = None
 
     def steps(self, partials: int, *, as_stream: bool) -> Steps:
         """Return the steps of a response (the partial images in order, then the final one), changed by this plan."""

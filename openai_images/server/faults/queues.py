@@ -1,21 +1,68 @@
-"""The queues of faults for the next requests of a server.
+"""All faults of the local server by name, and the queues of faults for its next requests.
 
-Invariants: each fault is used by one request, in order of arrival; queues change under a lock, because tests fill them
-from other threads.
+Invariants: `FAULTS` is read-only; an unknown name or a bad argument is a `ValueError` that lists the known values. Each
+fault is used by one request, in order of arrival; queues change under a lock: tests fill them from other threads.
 """
 
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Any, Generic
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Final, Generic
 
 import attrs
 
-from openai_images.server.faults import OK, POST_FAULTS, find_fault
-from openai_images.server.faults.batches import BATCH_FAULTS, BATCH_OK, CALL_FAULTS, CALL_OK, BatchFaultPlan
-from openai_images.server.faults.downloads import DOWNLOAD_FAULTS, DOWNLOAD_OK
-from openai_images.server.faults.plan import Fault, FaultType, P
+from openai_images.server.faults.bodies import BODY_FAULTS
+from openai_images.server.faults.calls import (
+    BATCH_FAULTS,
+    BATCH_OK,
+    CALL_FAULTS,
+    CALL_OK,
+    DOWNLOAD_FAULTS,
+    DOWNLOAD_OK,
+    BatchFaultPlan,
+)
+from openai_images.server.faults.plan import NORMAL, Fault, FaultPlan, FaultType, P, fault
+from openai_images.server.faults.statuses import STATUS_FAULTS
 from openai_images.server.protocol.error_replies import bad_request
+
+OK: Final = Fault("ok", NORMAL)
+
+POST_FAULTS: Final[Mapping[str, FaultType[FaultPlan]]] = {
+    "ok": fault("no fault", NORMAL),
+    **BODY_FAULTS,
+    **STATUS_FAULTS,
+}
+
+FAULTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        name: type_.about
+        for types in (POST_FAULTS, DOWNLOAD_FAULTS, CALL_FAULTS, BATCH_FAULTS)
+        for name, type_ in types.items()
+    }
+)
+"""The description of each fault, by name; read-only."""
+
+
+def find_fault(name: str, types: Mapping[str, FaultType[P]], what: str) -> Fault[P]:
+    """Return the fault for `name`, which may end in a colon and an argument; `types` are those of `what`."""
+    base, colon, argument = name.partition(":")
+    type_ = types.get(base)
+    if type_ is None and base in FAULTS:
+        raise ValueError(f"the fault {name!r} is not one of {what}")
+    if type_ is None:
+        near = "".join(f"did you mean {match!r}? " for match in get_close_matches(base, FAULTS, 1, 0.8))
+        raise ValueError(f"unknown fault {name!r}; {near}known faults: {', '.join(sorted(FAULTS))}")
+    if colon and not type_.takes_argument:
+        raise ValueError(f"the fault {base!r} takes no argument, but got {argument!r}")
+    text = argument if colon else type_.default
+    if text is None:
+        raise ValueError(f"the fault {base!r} needs an argument: {type_.about}")
+    try:
+        return Fault(name, type_.make(text))
+    except ValueError as error:
+        raise ValueError(f"bad argument {text!r} for the fault {base!r}: {error}") from None
 
 
 @attrs.define
@@ -30,16 +77,12 @@ class FaultQueue(Generic[P]):
     pending: deque[Fault[P]] = attrs.field(factory=deque[Fault[P]])
     turns: dict[str, int] = attrs.field(factory=dict[str, int])
 
-    def find(self, name: str) -> Fault[P]:
-        """Return the fault for `name`. Raises ValueError."""
-        return find_fault(name, self.types, self.what)
-
     def next_fault(self, header: str | None) -> Fault[P]:
         """Return the fault for a request that has just arrived; `header` is its X-Local-Fault."""
         with self.lock:
             if header is not None:
                 try:
-                    return self._alternate(self.find(header))
+                    return self._alternate(find_fault(header, self.types, self.what))
                 except ValueError as error:
                     raise bad_request(str(error), code="invalid_value", param="X-Local-Fault") from None
             if self.pending:
@@ -81,7 +124,7 @@ class FaultQueues:
 
     def extend(self, names: Iterable[str], *, replace: bool = False) -> None:
         """Append faults, or replace the queued ones; change nothing if one of the names is unknown."""
-        found = [(queue := self._queue_of(name), queue.find(name)) for name in names]
+        found = [self._find(name) for name in names]
         with self._lock:
             if replace:
                 for queue in self._all:
@@ -103,16 +146,17 @@ class FaultQueues:
             for queue in self._all:
                 queue.always = None
         else:
-            queue = self._queue_of(name)
-            queue.always = queue.find(name)
+            queue, queue.always = self._find(name)
 
     def next_of_batch(self, header: str | None) -> Fault[BatchFaultPlan]:
         """Return the fault of a new batch; `header` is used if it names a fault of a batch."""
         return self.batches.next_fault(header if is_of_batch(header) else None)
 
-    def _queue_of(self, name: str) -> FaultQueue[Any]:
+    def _find(self, name: str) -> tuple[FaultQueue[Any], Fault[Any]]:
+        """Return the queue of a fault, and the fault. Raises ValueError."""
         base = name.partition(":")[0]
-        return next((queue for queue in self._all if base in queue.types), self.posts)
+        queue = next((queue for queue in self._all if base in queue.types), self.posts)
+        return queue, find_fault(name, queue.types, queue.what)
 
 
 def is_of_batch(header: str | None) -> bool:

@@ -46,6 +46,7 @@ class ResponseWriter:
     """Sends one response, or the part that its plan allows; `headers` are those of the rate limits."""
 
     active: ActiveRequest
+    plan: FaultPlan
     state: ServerState
     encoder: Encoder
     cache: ImageCache
@@ -54,11 +55,6 @@ class ResponseWriter:
     _response: web.StreamResponse = attrs.field(init=False, factory=web.StreamResponse)
     _numbers: Iterator[int] = attrs.field(init=False, factory=count)
     _last: tuple[int | None, bytes] | None = attrs.field(init=False, default=None)
-
-    @property
-    def plan(self) -> FaultPlan:
-        """How the response differs from a normal one."""
-        return self.active.fault.plan
 
     async def send(self) -> web.StreamResponse:
         """Send the steps of the plan; return the response, ended or broken."""

@@ -1,15 +1,16 @@
 """Encodes images as the bytes of a response, in the API's form or in dialects of other servers; keeps linked images.
 
-Invariants: field order, line ends and names are those of recorded responses; base64 is copied once and never passes
-through `json`; a dialect changes only the encoding. A link has an id that cannot be guessed; the linked images are
-limited in bytes, and the oldest are removed first.
+Invariants: field order, line ends and names are those of recorded responses; base64 never passes through
+`json`; a dialect changes only the encoding. A link has an id that cannot be guessed; the linked images are limited in
+bytes, and the oldest are removed first.
 """
 
 import math
+import secrets
 import uuid
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, zip_longest
 from typing import Any, Final
 
 import attrs
@@ -19,8 +20,8 @@ from openai_images.server.protocol.catalog import SVGModel, output_tokens, parti
 from openai_images.server.protocol.error_replies import compact_json
 from openai_images.server.requests.parameters import Parameters
 
-Pieces = tuple[bytes, ...]
 MakeURL = Callable[[bytes, int], bytes]
+_IMAGE: Final = secrets.token_hex(16)  # marks the place of an image in JSON
 
 
 @attrs.frozen(kw_only=True)
@@ -34,80 +35,73 @@ class Encoder:
 
     def json_body(self, images: Sequence[bytes]) -> bytes:
         """Return the body of a JSON response; `images` are base64."""
-        listed = () if self.dialect.empty_data else images
-        items = [self._item(number, image) for number, image in enumerate(listed)]
-        data = (b'"data":[', *chain.from_iterable(items), b"]")
-        if self.dialect.sparse:
-            return b"".join(_splice({"created": None}, data, {"usage": None}))
-        parameters = self.parameters
-        if parameters.bare:
-            return b"".join(_splice({"created": self.created}, data, {}))
-        head = {"created": self.created, "background": parameters.background}
-        tail: dict[str, Any] = {
+        parameters, sparse = self.parameters, self.dialect.sparse
+        shown = () if self.dialect.empty_data else images
+        body: dict[str, Any] = {
+            "created": None if sparse else self.created,
+            "background": parameters.background,
+            "data": [self._item() for _ in shown],
             "output_format": parameters.output_format,
             "quality": parameters.quality,
             "size": parameters.size,
         }
         if parameters.safety_identifier is not None:
-            tail["safety_identifier"] = parameters.safety_identifier
-        tail["usage"] = self.usage(details=True)
+            body["safety_identifier"] = parameters.safety_identifier
+        body["usage"] = None if sparse else self.usage(details=True)
         if parameters.svg_model is not None:
-            tail["svg_usage"] = _svg_usage(parameters.svg_model, images)
-        return b"".join(_splice(head, data, tail))
+            body["svg_usage"] = _svg_usage(parameters.svg_model, images)
+        if sparse or parameters.bare:
+            body = {name: body[name] for name in ("created", "data", *(("usage",) if sparse else ()))}
+        values = [
+            self._value(image, number, linked=self.link is not None) for number, image in enumerate(shown)
+        ]
+        return b"".join(_insert(body, values))
 
     def image_event(self, stage: int | None, image: bytes, sequence_number: int) -> bytes:
         """Return a partial image event, or the completed one if `stage` is None; `image` is base64."""
-        prefix = "image_generation" if self.parameters.edit is None else "image_edit"
+        parameters, sparse = self.parameters, self.dialect.sparse
+        prefix = "image_generation" if parameters.edit is None else "image_edit"
         name = f"{prefix}.completed" if stage is None else f"{prefix}.partial_image"
-        return self.frame(name, *self._image_data(name, stage, image, sequence_number))
+        linked = stage is None and self.link is not None
+        data: dict[str, Any] = {"created_at": None if sparse else self.created, "type": name}
+        data["url" if linked else "b64_json"] = _IMAGE
+        if not sparse:
+            data |= {"background": parameters.background, "output_format": parameters.output_format}
+            data |= {} if stage is None else {"partial_image_index": stage}
+            data |= {
+                "quality": parameters.quality,
+                "sequence_number": sequence_number,
+                "size": parameters.size,
+            }
+        if stage is None:
+            data["usage"] = None if sparse else self.usage(details=False)
+        return self._frame(name, _insert(data, [self._value(image, 0, linked=linked)]))
 
     def plain_event(self, name: str | None, data: Mapping[str, Any], sequence_number: int) -> bytes:
         """Return an event without an image; a `sequence_number` of None in `data` is filled in."""
-        numbers = {"sequence_number": sequence_number} if "sequence_number" in data else {}
-        filled = {**data, **numbers}
-        return self.frame(name, compact_json(filled))
+        number = {"sequence_number": sequence_number} if "sequence_number" in data else {}
+        return self._frame(name, [compact_json({**data, **number})])
 
-    def frame(self, name: str | None, *data: bytes) -> bytes:
+    def _frame(self, name: str | None, data: Iterable[bytes]) -> bytes:
         """Return one event on the wire; `data` are the pieces of one line."""
         end = self.dialect.line_end
         comment = b": keepalive" + end + end if self.dialect.comments else b""
         event = b"event: " + name.encode() + end if name and self.dialect.event_line else b""
         return b"".join((comment, event, b"data: ", *data, end, end))
 
-    def _image(self, image: bytes, number: int, *, linked: bool = True) -> Pieces:
-        if linked and self.link is not None:
-            return b'"url":"', self.link(image, number), b'"'
-        encoded = self.dialect.base64
-        if encoded is as_string:
-            return b'"b64_json":"', image, b'"'
-        return b'"b64_json":', encoded(image)
-
-    def _item(self, number: int, image: bytes) -> Pieces:
-        start, end = b",{" if number else b"{", b"}"
-        parameters = self.parameters
-        if parameters.revised_prompt is not None:
-            start += b'"revised_prompt":' + compact_json(parameters.revised_prompt) + b","
+    def _item(self) -> dict[str, Any]:
+        parameters, revised = self.parameters, self.parameters.revised_prompt
+        item = {} if revised is None else {"revised_prompt": revised}
+        item["b64_json" if self.link is None else "url"] = _IMAGE
         if not self.dialect.sparse and not parameters.bare:
-            end = b',"generation_id":"%s"}' % str(uuid.uuid4()).encode()
-        return (start, *self._image(image, number), end)
+            item["generation_id"] = str(uuid.uuid4())
+        return item
 
-    def _image_data(self, name: str, stage: int | None, base64: bytes, sequence_number: int) -> Pieces:
-        image = self._image(base64, 0, linked=stage is None)
-        if self.dialect.sparse:
-            return _splice(
-                {"created_at": None, "type": name}, image, {"usage": None} if stage is None else {}
-            )
-        parameters = self.parameters
-        tail: dict[str, Any] = {
-            "background": parameters.background,
-            "output_format": parameters.output_format,
-        }
-        if stage is not None:
-            tail["partial_image_index"] = stage
-        tail |= {"quality": parameters.quality, "sequence_number": sequence_number, "size": parameters.size}
-        if stage is None:
-            tail["usage"] = self.usage(details=False)
-        return _splice({"created_at": self.created, "type": name}, image, tail)
+    def _value(self, image: bytes, number: int, *, linked: bool) -> bytes:
+        """Return the JSON of an image: its URL, or its base64."""
+        if linked and self.link is not None:
+            return as_string(self.link(image, number))
+        return self.dialect.base64(image)
 
     def usage(self, *, details: bool) -> dict[str, Any]:
         """Return the tokens of the response."""
@@ -145,10 +139,10 @@ def _svg_usage(svg_model: SVGModel, images: Sequence[bytes]) -> dict[str, Any]:
     }
 
 
-def _splice(head: Mapping[str, Any], middle: Pieces, tail: Mapping[str, Any]) -> Pieces:
-    """Return one JSON object of `head`, the encoded fields in `middle` (never empty), and `tail`."""
-    before, after = compact_json(head)[1:-1], compact_json(tail)[1:-1]
-    return (b"{", before, b"," if before else b"", *middle, b"," if after else b"", after, b"}")
+def _insert(value: object, images: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the pieces of the JSON of `value`, with the JSON of each image at its mark."""
+    pieces = compact_json(value).split(compact_json(_IMAGE))
+    return chain.from_iterable(zip_longest(pieces, images, fillvalue=b""))
 
 
 MAX_LINKED_BYTES: Final = 256 * 1024 * 1024

@@ -14,13 +14,14 @@ from typing import Any, cast
 import attrs
 from aiohttp import web
 
-from openai_images.server.faults.plan import Fault, FaultPlan, RequestInfo
+from openai_images.server.faults.plan import Fault, FaultPlan
 from openai_images.server.faults.statuses import moderation_reply
 from openai_images.server.images.delivery import ResponseWriter
 from openai_images.server.images.encoder import Encoder, LinkedImage, LinkStore, MakeURL
 from openai_images.server.paint.painter import ImageCache
 from openai_images.server.protocol.error_replies import JSON_TYPE, RequestRejectedError, check_api_key
 from openai_images.server.requests import request_body
+from openai_images.server.requests.edit_bodies import Form, FormReader, read_references
 from openai_images.server.requests.parameters import (
     MODERATED_PHRASE,
     Parameters,
@@ -29,10 +30,8 @@ from openai_images.server.requests.parameters import (
     find_model,
 )
 from openai_images.server.requests.records import RecordedRequest
-from openai_images.server.requests.references import ReferenceReader
 from openai_images.server.requests.source_images import UploadedImages
 from openai_images.server.requests.state import ActiveRequest, ServerState, local_address, origin, peer_port
-from openai_images.server.requests.uploads import Form, FormReader
 
 
 @attrs.frozen(kw_only=True)
@@ -76,32 +75,25 @@ class ImagesHandler:
     async def answer(self, active: ActiveRequest) -> web.StreamResponse:
         """Answer one request. Raises `RequestRejectedError`."""
         request = active.request
-        unauthorized = check_api_key(request, self.state.settings.api_key)
-        if unauthorized is not None:
+        try:
+            check_api_key(request, self.state.settings.api_key)
+        except RequestRejectedError:
             self.state.record(ReceivedBody().record(request, active.fault))
-            raise RequestRejectedError(unauthorized)
+            raise
         active.fault = self.state.faults.posts.next_fault(request.headers.get("X-Local-Fault"))
-        plan = active.fault.plan
+        plan: FaultPlan = active.fault.plan
         received = await self._receive(request, inspect=plan.reply is None and plan.hang_up is None)
         self.state.describe(request, active.fault.name, received.fields)
         self.state.record(received.record(request, active.fault))
         if plan.delay:
             await self.state.settings.sleep(plan.delay)
-        if plan.hold:
-            await self.state.gate.event.wait()
-        if plan.hang_up is not None:
-            active.hang_up(plan.hang_up)
-            return web.Response()
-        if plan.reply is not None:
-            reply = plan.reply(self._request_info(active, received))
-            headers = self.state.limits.visible(reply.headers)
-            raise RequestRejectedError(attrs.evolve(reply, headers=headers))
+        await self.state.interfere(active, received.fields)
         parameters = await self._check_parameters(request, received)
         if plan.max_images is not None:
             parameters = attrs.evolve(parameters, n=min(parameters.n, plan.max_images))
         self.state.limits.charge(parameters.model, parameters.n)
         if MODERATED_PHRASE in parameters.prompt.lower():
-            info = self._request_info(active, received)
+            info = self.state.request_info(active, received.fields)
             raise RequestRejectedError(moderation_reply("input", info))
         return await self._send_images(active, parameters)
 
@@ -147,10 +139,11 @@ class ImagesHandler:
         values = request_body.require_object(body)
         if not is_edit:
             return self._accept(values, None)
-        references = ReferenceReader(pixels=self._pixels, files=self.state.files)
-        return await asyncio.get_running_loop().run_in_executor(
-            self.reader, lambda: self._accept(values, references.resolve(values))
-        )
+
+        def read() -> Parameters:
+            return self._accept(values, read_references(values, self.state.files, pixels=self._pixels))
+
+        return await asyncio.get_running_loop().run_in_executor(self.reader, read)
 
     def _accept(self, values: Mapping[str, Any], uploads: UploadedImages | None) -> Parameters:
         model = find_model(values, self.state.settings)
@@ -158,7 +151,7 @@ class ImagesHandler:
         return check_all(values, model, self.state.settings, uploads)
 
     async def _send_images(self, active: ActiveRequest, parameters: Parameters) -> web.StreamResponse:
-        plan = active.fault.plan
+        plan: FaultPlan = active.fault.plan
         as_stream = plan.kind == "sse" or (parameters.stream and plan.kind != "json")
         encoder = Encoder(
             parameters=parameters,
@@ -168,6 +161,7 @@ class ImagesHandler:
         )
         writer = ResponseWriter(
             active=active,
+            plan=plan,
             state=self.state,
             encoder=encoder,
             cache=self.cache,
@@ -190,18 +184,6 @@ class ImagesHandler:
             return (start + self.links.add(LinkedImage(base64, media_type), number)).encode()
 
         return link
-
-    def _request_info(self, active: ActiveRequest, received: ReceivedBody) -> RequestInfo:
-        request = active.request
-        return RequestInfo(
-            request_id=active.request_id,
-            authorization=request.headers.get("authorization", ""),
-            prompt=str(received.fields.get("prompt", "")),
-            model=str(received.fields.get("model", "gpt-image-2")),
-            path=request.path,
-            port=local_address(request)[1],
-            now=self.state.settings.now(),
-        )
 
 
 def _is_edit(request: web.Request) -> bool:

@@ -13,8 +13,6 @@ from typing import Any, Final, Literal
 import attrs
 
 from openai_images.server.protocol.error_replies import (
-    A_STRING,
-    AN_OBJECT,
     check_members,
     check_range,
     choice,
@@ -229,11 +227,11 @@ def svg_model(values: Mapping[str, Any], output_format: str) -> SVGModel | None:
     if output_format != "svg":
         return None
     require_parameters(values, "svg")
-    svg = check_members("svg", values["svg"], {"model": A_STRING, "reasoning": AN_OBJECT})
+    svg = check_members("svg", values["svg"], {"model": str, "reasoning": dict})
     require_parameters(svg, "svg.model")
     if not svg["svg.model"]:
         raise invalid_value("svg.model", "Invalid 'svg.model': empty string.")
-    reasoning = check_members("svg.reasoning", svg.get("svg.reasoning", {}), {"effort": A_STRING})
+    reasoning = check_members("svg.reasoning", svg.get("svg.reasoning", {}), {"effort": str})
     effort = choice(reasoning, "svg.reasoning.effort", _EFFORTS, "none") if reasoning else None
     return SVGModel(svg["svg.model"], effort)
 

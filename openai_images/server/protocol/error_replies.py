@@ -9,7 +9,7 @@ import hmac
 import json
 import uuid
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, cast
 
 import attrs
 from aiohttp import web
@@ -84,23 +84,21 @@ def common_headers(request_id: str, elapsed: float) -> dict[str, str]:
 
 def describe(value: object) -> str:
     """Return the type of a value in JSON or a form, in the API's words."""
-    if value is None:
-        return "null"
-    names: dict[type, str] = {
-        bool: "a boolean",
-        int: "an integer",
-        float: "a decimal number",
-        str: "a string",
-        list: "an array",
-        dict: "an object",
-    }
-    return names.get(type(value), "a file")
+    return _TYPE_NAMES.get(type(value), "a file")
 
 
-Types = Mapping[str, tuple[str, type]]
-A_STRING: Final = ("a string", str)
-AN_INTEGER: Final = ("an integer", int)
-AN_OBJECT: Final = ("an object", dict)
+Types = Mapping[str, type]
+"""The type of each parameter that exists; `object` is a file."""
+_TYPE_NAMES: Final[Mapping[type, str]] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a decimal number",
+    str: "a string",
+    list: "an array",
+    dict: "an object",
+    object: "a file",
+}
 
 
 def check_names_and_types(values: Mapping[str, Any], known: Types) -> dict[str, Any]:
@@ -108,17 +106,16 @@ def check_names_and_types(values: Mapping[str, Any], known: Types) -> dict[str, 
     for name, value in values.items():
         if name not in known:
             raise unknown_parameter(name)
-        expected, type_ = known[name]
         # bool is an int in Python, not in JSON.
-        if value is not None and type(value) is not type_:
-            wrong_type(name, expected, value)
+        if value is not None and type(value) is not known[name]:
+            raise wrong_type(name, _TYPE_NAMES[known[name]], value)
     return {name: value for name, value in values.items() if value is not None}
 
 
 def check_members(name: str, value: object, known: Types) -> dict[str, Any]:
     """Return the members of an object that are not null, by names such as `svg.model`; `known` has short names."""
     if not isinstance(value, dict):
-        wrong_type(name, "an object", value)
+        raise wrong_type(name, "an object", value)
     members = {f"{name}.{key}": member for key, member in cast("dict[str, Any]", value).items()}
     return check_names_and_types(members, {f"{name}.{key}": expected for key, expected in known.items()})
 
@@ -147,10 +144,10 @@ def invalid_value(name: str, message: str) -> RequestRejectedError:
     return bad_request(message, code="invalid_value", param=name, error_type=USER_ERROR)
 
 
-def wrong_type(name: str, expected: str, value: object) -> NoReturn:
-    """Reject a value that does not have the `expected` type."""
+def wrong_type(name: str, expected: str, value: object) -> RequestRejectedError:
+    """Return the 400 for a value that does not have the `expected` type."""
     message = f"Invalid type for '{name}': expected {expected}, but got {describe(value)} instead."
-    raise bad_request(message, code="invalid_type", param=name)
+    return bad_request(message, code="invalid_type", param=name)
 
 
 def check_range(name: str, value: int | None, low: int, high: int) -> None:
@@ -210,8 +207,8 @@ def invalid_api_key(key: str) -> Reply:
     return error_reply(401, message, code="invalid_api_key")
 
 
-def check_api_key(request: web.Request, api_key: str) -> Reply | None:
-    """Return the 401 for a request without the right key, or None."""
+def check_api_key(request: web.Request, api_key: str) -> None:
+    """Reject a request without the right key."""
     header = request.headers.get("authorization")
     if header is None:
         message = (
@@ -219,26 +216,17 @@ def check_api_key(request: web.Request, api_key: str) -> Reply | None:
             "auth (i.e. Authorization: Bearer YOUR_KEY). You can obtain an API key from "
             "https://platform.openai.com/account/api-keys."
         )
-        return error_reply(401, message)
+        raise RequestRejectedError(error_reply(401, message))
     scheme, _, key = header.partition(" ")
     right = hmac.compare_digest(key.strip().encode("utf-8", "replace"), api_key.encode())
-    return None if scheme.lower() == "bearer" and right else invalid_api_key(key.strip())
+    if scheme.lower() != "bearer" or not right:
+        raise RequestRejectedError(invalid_api_key(key.strip()))
 
 
-def unknown_url(method: str, path: str) -> Reply:
-    """Return the 404 of a path that does not exist."""
-    return error_reply(404, f"Invalid URL ({method} {path})")
-
-
-def wrong_method(method: str, path: str) -> Reply:
-    """Return the 405 of a path that exists for another method."""
-    message = f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)"
-    return error_reply(405, message, code="method_not_supported")
-
-
-def too_large(limit: int) -> Reply:
+def too_large(limit: int) -> RequestRejectedError:
     """Return the 413 of a body over the limit."""
-    return error_reply(413, f"413: Maximum content size limit ({limit}) exceeded", "server_error")
+    message = f"413: Maximum content size limit ({limit}) exceeded"
+    return RequestRejectedError(error_reply(413, message, "server_error"))
 
 
 def to_response(reply: Reply, common: Mapping[str, str]) -> web.Response:

@@ -5,7 +5,6 @@ does not exist any more; an open file can be read to its end. Of a batch's outpu
 and one line are in memory; the base64 of an image is written without passing through `json`.
 """
 
-import asyncio
 import uuid
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +12,6 @@ from typing import Any, BinaryIO, Final
 
 import attrs
 
-from openai_images.server.protocol.error_replies import compact_json
 from openai_images.server.requests.settings import ServerSettings
 
 MAX_FILES: Final = 10_000
@@ -23,10 +21,6 @@ MAX_STORED_BYTES: Final = 16 * 1024 * 1024 * 1024
 """Maximum bytes of all files of a server: enough for several outputs of a large batch."""
 
 _BUFFER: Final = 1024 * 1024
-
-HELD_BYTES: Final = 1024 * 1024
-GARBAGE: Final = b'{"id": "batch_req_garbage", "custom_id": "\n'
-"""A line that is not JSON."""
 
 
 @attrs.frozen(kw_only=True)
@@ -132,61 +126,3 @@ class FileStore:
         now = self._settings.now()
         for stored in [f for f in self._files.values() if f.expires_at is not None and f.expires_at <= now]:
             self.delete(stored)
-
-
-def response_line(custom_id: str, status: int, request_id: str, body: bytes) -> tuple[bytes, ...]:
-    """Return the pieces of the line of a request that was run; `body` is JSON."""
-    response = compact_json({"status_code": status, "request_id": request_id})[:-1]
-    return (_start(custom_id), b',"response":', response, b',"body":', body, b'},"error":null}\n')
-
-
-def error_line(custom_id: str, code: str, message: str) -> tuple[bytes, ...]:
-    """Return the pieces of the line of a request that was not run."""
-    error = compact_json({"code": code, "message": message})
-    return (_start(custom_id), b',"response":null,"error":', error, b"}\n")
-
-
-def _start(custom_id: str) -> bytes:
-    return compact_json({"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": custom_id})[:-1]
-
-
-class LineFile:
-    """A file of lines that is being written; `nbytes` is its size so far."""
-
-    def __init__(self, files: FileStore) -> None:
-        self._files = files
-        self._file: BinaryIO | None = None
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self.nbytes = 0
-
-    async def write(self, *pieces: bytes) -> None:
-        """Add a line."""
-        size = sum(map(len, pieces))
-        self._held += pieces
-        self._held_bytes += size
-        self.nbytes += size
-        if self._held_bytes >= HELD_BYTES:
-            await self._flush()
-
-    async def publish(self, filename: str, seconds: float) -> ServerFile | None:
-        """Add the file to the store and return it; None if it has no line."""
-        if not self.nbytes:
-            return None
-        await self._flush()
-        file, self._file = self._file, None
-        assert file is not None  # noqa: S101  # there were lines
-        await asyncio.to_thread(file.close)
-        return self._files.add(file, purpose="batch_output", filename=filename, seconds=seconds)
-
-    def discard(self) -> None:
-        """Remove the file if it was not published."""
-        file, self._file = self._file, None
-        if file is not None:
-            self._files.discard(file)
-
-    async def _flush(self) -> None:
-        if self._file is None:
-            self._file = self._files.open_new()
-        held, self._held, self._held_bytes = self._held, [], 0
-        await asyncio.to_thread(self._file.writelines, held)

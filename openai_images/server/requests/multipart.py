@@ -8,7 +8,7 @@ Must not: read after the last delimiter, or undo a transfer encoding.
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import unquote
 
@@ -59,7 +59,6 @@ class PartEnd:
 
 
 PartEvent: TypeAlias = PartStart | bytes | PartEnd
-_Step: TypeAlias = tuple[list[PartEvent], bool]
 
 
 def parse_boundary(content_type: str) -> bytes:
@@ -77,84 +76,76 @@ class FormParser:
         self._delimiter = b"\r\n--" + boundary
         # With this line break the first delimiter is like all others.
         self._buffer = bytearray(b"\r\n")
-        self._step = self._preamble
-        self._parts = 0
+        self._events = self._parse()
         self.done = False
 
     def feed(self, chunk: bytes) -> Iterator[PartEvent]:
         """Yield the events that this chunk completes."""
-        if self.done:
-            return
-        self._buffer += chunk
-        more = True
-        while more and not self.done:
-            events, more = self._step()
-            yield from events
+        if not self.done:
+            self._buffer += chunk
+        for event in self._events:
+            if event is None:
+                return
+            yield event
 
     def close(self) -> None:
         """Raise `MalformedFormError` if the body is incomplete."""
         if not self.done:
             raise MalformedFormError("it ends before its last boundary")
 
-    def _preamble(self) -> _Step:
-        index = self._buffer.find(self._delimiter)
-        if index < 0:
-            del self._buffer[: -len(self._delimiter)]
-            return [], False
-        del self._buffer[: index + len(self._delimiter)]
-        self._step = self._after_delimiter
-        return [], True
+    def _parse(self) -> Iterator[PartEvent | None]:
+        """Yield the events of the body; None if more bytes are needed."""
+        yield from (event for event in self._data() if event is None)  # the preamble is dropped
+        for part in count():
+            while (line := self._line_of_delimiter()) is None:
+                yield None
+            if line == b"--":
+                self.done = True
+                return
+            # The line break before the first header is kept: a part may have no headers.
+            while (end := self._buffer.find(b"\r\n\r\n", 0, HEAD_BYTES)) < 0:
+                if len(self._buffer) > HEAD_BYTES:
+                    raise MalformedFormError(f"the headers of a part are longer than {HEAD_BYTES} bytes")
+                yield None
+            lines = self._take(end)[2:].decode("utf-8", "replace").split("\r\n") if end else []
+            if part == MAX_PARTS:
+                raise MalformedFormError(f"it has more than {MAX_PARTS} parts")
+            yield PartStart(_headers(lines))
+            # The second line break may belong to the delimiter of a part without data.
+            self._take(2)
+            while len(self._buffer) < len(self._delimiter):
+                yield None
+            if not self._buffer.startswith(self._delimiter):
+                self._take(2)
+            yield from self._data()
+            yield PartEnd()
 
-    def _after_delimiter(self) -> _Step:
+    def _line_of_delimiter(self) -> bytes | None:
+        """Take and return the rest of a delimiter's line, "--" for the last one; None if it is incomplete."""
         if self._buffer.startswith(b"--"):
-            self.done = True
-            return [], False
+            return self._take(2)
         line, end, _ = bytes(self._buffer[:_LINE_BYTES]).partition(b"\r\n")
         if end and not line.strip(b" \t"):
-            del self._buffer[: len(line)]
-            self._step = self._head
-            return [], True
+            return self._take(len(line))
         if len(self._buffer) > 2 and (line.strip(b" \t\r-") or len(line) == _LINE_BYTES):
             raise MalformedFormError("a boundary is followed by text in its line")
-        return [], False
+        return None
 
-    def _head(self) -> _Step:
-        # The line break before the first header is kept: a part may have no headers.
-        end = self._buffer.find(b"\r\n\r\n", 0, HEAD_BYTES)
-        if end < 0:
-            if len(self._buffer) > HEAD_BYTES:
-                raise MalformedFormError(f"the headers of a part are longer than {HEAD_BYTES} bytes")
-            return [], False
-        lines = bytes(self._buffer[2:end]).decode("utf-8", "replace").split("\r\n") if end > 2 else []
-        # The last line break is kept: it may belong to the delimiter of a part without data.
-        del self._buffer[: end + 2]
-        self._step = self._first_data
-        self._parts += 1
-        if self._parts > MAX_PARTS:
-            raise MalformedFormError(f"it has more than {MAX_PARTS} parts")
-        return [PartStart(_headers(lines))], True
+    def _data(self) -> Iterator[bytes | None]:
+        """Yield the data before a delimiter, and take the delimiter; None if more bytes are needed."""
+        while (index := self._buffer.find(self._delimiter)) < 0:
+            if (sure := len(self._buffer) - len(self._delimiter) + 1) > 0:
+                yield self._take(sure)
+            yield None
+        if index:
+            yield self._take(index)
+        self._take(len(self._delimiter))
 
-    def _first_data(self) -> _Step:
-        if len(self._buffer) < len(self._delimiter):
-            return [], False
-        if not self._buffer.startswith(self._delimiter):
-            del self._buffer[:2]
-        self._step = self._data
-        return [], True
-
-    def _data(self) -> _Step:
-        index = self._buffer.find(self._delimiter)
-        if index >= 0:
-            piece = bytes(self._buffer[:index])
-            del self._buffer[: index + len(self._delimiter)]
-            self._step = self._after_delimiter
-            return [piece, PartEnd()] if piece else [PartEnd()], True
-        sure = len(self._buffer) - len(self._delimiter) + 1
-        if sure <= 0:
-            return [], False
-        piece = bytes(self._buffer[:sure])
-        del self._buffer[:sure]
-        return [piece], False
+    def _take(self, nbytes: int) -> bytes:
+        """Remove and return the first bytes of the buffer."""
+        data = bytes(self._buffer[:nbytes])
+        del self._buffer[:nbytes]
+        return data
 
 
 def _headers(lines: list[str]) -> dict[str, str]:

@@ -14,9 +14,6 @@ import attrs
 from openai_images.server.protocol import catalog
 from openai_images.server.protocol.catalog import Animation, ServedModel, SVGModel
 from openai_images.server.protocol.error_replies import (
-    A_STRING,
-    AN_INTEGER,
-    AN_OBJECT,
     Types,
     bad_request,
     check_names_and_types,
@@ -37,18 +34,17 @@ from openai_images.server.requests.source_images import (
 
 MODERATED_PHRASE: Final = "trigger moderation"
 
-_FILE: Final = ("a file", object)
 _TEXTS: Final = ("prompt", "model", "size", "quality", "background", "output_format", "moderation")
 _TYPES: Final[Types] = {
-    **dict.fromkeys((*_TEXTS, "safety_identifier", "user"), A_STRING),
-    **dict.fromkeys(("n", "output_compression", "partial_images"), AN_INTEGER),
-    "stream": ("a boolean", bool),
+    **dict.fromkeys((*_TEXTS, "safety_identifier", "user"), str),
+    **dict.fromkeys(("n", "output_compression", "partial_images"), int),
+    "stream": bool,
 }
 _ONLY_2_6: Final[Types] = {
-    "complexity": A_STRING,
-    "frame_count": AN_INTEGER,
-    "frame_duration_ms": AN_INTEGER,
-    "svg": AN_OBJECT,
+    "complexity": str,
+    "frame_count": int,
+    "frame_duration_ms": int,
+    "svg": dict,
 }
 _RANGES: Final = {"n": (1, 10), "output_compression": (0, 100), "partial_images": (0, 3)}
 
@@ -96,7 +92,7 @@ def find_model(values: Mapping[str, Any], settings: ServerSettings) -> ServedMod
     if name is None:
         name = catalog.DEFAULT_MODEL
     if not isinstance(name, str):
-        wrong_type("model", "a string", name)
+        raise wrong_type("model", "a string", name)
     model = catalog.served_models(settings.now(), legacy=settings.legacy).get(name)
     if model is None:
         raise invalid_value("model", f"The model '{name[:200]}' does not exist.")
@@ -150,11 +146,11 @@ def _known(model: ServedModel, settings: ServerSettings, uploads: UploadedImages
     if model.generation == "2.6":
         known |= _ONLY_2_6
     if settings.picture_links is not None:
-        known["response_format"] = A_STRING
+        known["response_format"] = str
     if uploads is not None and uploads.parameter == "image":
-        known |= dict.fromkeys(("image", "mask", "markup"), _FILE)
+        known |= dict.fromkeys(("image", "mask", "markup"), object)
     if uploads is not None and model.generation in {"1.5", "2"}:
-        known["input_fidelity"] = A_STRING
+        known["input_fidelity"] = str
     return known
 
 
@@ -237,7 +233,7 @@ def check_legacy(
         message = "Invalid value: 'dall-e-3'. Value must be 'dall-e-2'."
         raise bad_request(message, code="invalid_value", param="model")
     texts, files = (*_LEGACY_TEXTS, *(["style"] if is_3 else [])), ("image", "mask") if uploads else ()
-    known: Types = {**dict.fromkeys(texts, A_STRING), "n": AN_INTEGER, **dict.fromkeys(files, _FILE)}
+    known: Types = {**dict.fromkeys(texts, str), "n": int, **dict.fromkeys(files, object)}
     present = check_names_and_types(values, known)
     prompt = check_prompt(present, _LEGACY_MAX_PROMPT[model.name])
     edit = None if uploads is None else _legacy_edit(uploads)

@@ -5,17 +5,9 @@ Must not: keep the bytes of uploads, or keys.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 import attrs
-
-RECENT_REQUESTS: Final = 50
-"""Maximum number of requests that are kept, enough for a page."""
-
-PROMPT_BEGINNING: Final = 160
-"""Characters of a prompt that are kept."""
-
-_MAX_TEXT: Final = 200
 
 
 @attrs.frozen(kw_only=True)
@@ -141,30 +133,3 @@ class RecordedBatchRequest:
     def billed(self) -> bool:
         """Whether the API would bill an image for it."""
         return self.status == 200
-
-
-class RequestDetails(NamedTuple):
-    """The facts of a request that are known when its body has arrived."""
-
-    fault: str = "ok"
-    model: str = ""
-    prompt: str = ""
-
-
-class RecentRequest(NamedTuple):
-    """One answered request: `at` is a Unix time in seconds; `status` is 0 if there was no response."""
-
-    at: float
-    seconds: float
-    method: str
-    path: str
-    status: int
-    fault: str
-    model: str
-    prompt: str
-
-
-def shorten(value: object, limit: int = _MAX_TEXT) -> str:
-    """Return the beginning of a text, on one line; empty for anything else."""
-    text = " ".join(value[: 4 * limit].split()) if isinstance(value, str) else ""
-    return text if len(text) <= limit else f"{text[:limit].rstrip()}\N{HORIZONTAL ELLIPSIS}"

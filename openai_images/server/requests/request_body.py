@@ -101,7 +101,7 @@ class BodyChunks:
 
     def _check_size(self, size: int) -> None:
         if self.limit is not None and size > self.limit:
-            raise RequestRejectedError(too_large(self.limit))
+            raise too_large(self.limit)
 
     def _piece(self) -> bytes:
         """Return the next decompressed bytes; empty if more must be read."""

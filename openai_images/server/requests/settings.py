@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from openai_images.server.faults import find_post_fault
+from openai_images.server.faults.queues import POST_FAULTS, find_fault
 from openai_images.server.protocol.catalog import ALL_FORMATS
 from openai_images.server.protocol.rate_limits import RetryAfter
 from openai_images.server.requests.records import AnsweredRequest
@@ -65,7 +65,7 @@ _check_share = _rule(lambda x: 0 <= x <= 1, "{name} must be a share from 0 to 1,
 
 
 def _check_failure(_: object, __: _Attribute, name: str) -> None:
-    if find_post_fault(name).plan.reply is None:
+    if find_fault(name, POST_FAULTS, "POSTs").plan.reply is None:
         raise ValueError(f"failure must be a fault with a status, such as status:500, not {name!r}")
 
 

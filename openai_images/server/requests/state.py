@@ -11,35 +11,68 @@ import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from openai_images.server.faults import OK
-from openai_images.server.faults.plan import Fault, FaultPlan, HangUpKind, ReleaseGate
-from openai_images.server.faults.queues import FaultQueues
+from openai_images.server.faults.plan import Fault, HangUpKind, Plan, ReleaseGate, RequestInfo
+from openai_images.server.faults.queues import OK, FaultQueues
 from openai_images.server.protocol.error_replies import (
+    Reply,
     RequestRejectedError,
     common_headers,
+    compact_json,
     new_request_id,
     to_response,
 )
 from openai_images.server.protocol.rate_limits import MinuteBucket, RateLimits
 from openai_images.server.requests.files import FileStore
 from openai_images.server.requests.records import (
-    PROMPT_BEGINNING,
-    RECENT_REQUESTS,
-    RecentRequest,
     RecordedBatch,
     RecordedBatchRequest,
     RecordedDownload,
     RecordedRequest,
-    RequestDetails,
-    shorten,
 )
 from openai_images.server.requests.settings import ServerSettings
+
+RECENT_REQUESTS: Final = 50
+"""Maximum number of requests that are kept, enough for a page."""
+
+
+PROMPT_BEGINNING: Final = 160
+"""Characters of a prompt that are kept."""
+
+
+_MAX_TEXT: Final = 200
+
+
+class RequestDetails(NamedTuple):
+    """The facts of a request that are known when its body has arrived."""
+
+    fault: str = "ok"
+    model: str = ""
+    prompt: str = ""
+
+
+class RecentRequest(NamedTuple):
+    """One answered request: `at` is a Unix time in seconds; `status` is 0 if there was no response."""
+
+    at: float
+    seconds: float
+    method: str
+    path: str
+    status: int
+    fault: str
+    model: str
+    prompt: str
+
+
+def shorten(value: object, limit: int = _MAX_TEXT) -> str:
+    """Return the beginning of a text, on one line; empty for anything else."""
+    text = " ".join(value[: 4 * limit].split()) if isinstance(value, str) else ""
+    return text if len(text) <= limit else f"{text[:limit].rstrip()}\N{HORIZONTAL ELLIPSIS}"
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -48,7 +81,7 @@ class ActiveRequest:
 
     request: web.Request
     clock: Callable[[], float]
-    fault: Fault[FaultPlan] = OK
+    fault: Fault[Any] = OK
     hung_up: bool = False
     request_id: str = attrs.field(factory=new_request_id)
     started: float = attrs.field(init=False)
@@ -99,6 +132,10 @@ def peer_port(request: web.Request) -> int | None:
     """Return the client's port."""
     peer = request.transport.get_extra_info("peername") if request.transport else None
     return peer[1] if peer else None
+
+
+Answer = Callable[[ActiveRequest], Awaitable[dict[str, Any] | web.StreamResponse]]
+"""Returns the JSON of a response, or the response if it was sent. Raises `RequestRejectedError`."""
 
 
 class ServerState:
@@ -159,22 +196,51 @@ class ServerState:
         self.recent.append(request)
         self.answered += 1
 
-    def handler(self, answer: Callable[[ActiveRequest], Awaitable[web.StreamResponse]]) -> Handler:
+    def handler(self, answer: Answer) -> Handler:
         """Return the handler of requests that `answer` answers, or rejects by `RequestRejectedError`."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
             active = ActiveRequest(request=request, clock=self.settings.clock)
             try:
                 with self._track(active):
-                    return await answer(active)
+                    response = await answer(active)
             except RequestRejectedError as error:
                 self.refused += error.reply.status == 429
                 return to_response(error.reply, active.headers())
             except ConnectionError:
                 # The client has disconnected: aiohttp would log the error, but drops a response silently.
                 return web.Response()
+            if isinstance(response, dict):
+                return to_response(Reply(200, compact_json(response)), active.headers())
+            return response
 
         return handle
+
+    def request_info(self, active: ActiveRequest, fields: Mapping[str, Any]) -> RequestInfo:
+        """Return what a reply may quote of a request; `fields` are its unchecked parameters."""
+        request = active.request
+        return RequestInfo(
+            request_id=active.request_id,
+            now=self.settings.now(),
+            prompt=str(fields.get("prompt", "")),
+            model=str(fields.get("model", "gpt-image-2")),
+            authorization=request.headers.get("authorization", ""),
+            path=request.path,
+            target=request.path_qs,
+            port=local_address(request)[1],
+        )
+
+    async def interfere(self, active: ActiveRequest, fields: Mapping[str, Any]) -> None:
+        """Do what the fault of a request has in place of a response: wait, close the connection, reject the request."""
+        plan: Plan = active.fault.plan
+        if plan.hold:
+            await self.gate.event.wait()
+        if plan.hang_up is not None:
+            active.hang_up(plan.hang_up)
+            raise ConnectionResetError
+        if plan.reply is not None:
+            reply = plan.reply(self.request_info(active, fields))
+            raise RequestRejectedError(attrs.evolve(reply, headers=self.limits.visible(reply.headers)))
 
     @contextmanager
     def _track(self, active: ActiveRequest) -> Generator[None]:

@@ -1,20 +1,34 @@
-"""Reads the fields and images of an edit from a multipart form, and records every part.
+"""Reads the fields and images of an edit, from a multipart form or from JSON; records the parts of a form.
 
-Invariants: one file is in memory at a time and inspected in a thread, and only if it may be an image and is small
-enough; a malformed form is rejected after it was recorded.
+Invariants: of a form one file is in memory at a time and inspected in a thread, and only if it may be an image and is
+small enough; a malformed form is rejected after it was recorded. In JSON, images are data: URLs, other URLs and ids of
+files: nothing is fetched, and the image of a URL, or of an unknown file id, stays unresolved.
 Must not: check images and parameters; `source_images.py` and `parameters.py` do.
 """
 
 import asyncio
+import binascii
 import hashlib
 import io
+import re
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from typing import Any, Final
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, cast
 
 import attrs
 
-from openai_images.server.protocol.error_replies import RequestRejectedError, bad_request, too_large
+from openai_images.server.protocol.error_replies import (
+    RequestRejectedError,
+    bad_request,
+    check_length,
+    check_members,
+    missing_parameter,
+    too_large,
+    wrong_type,
+)
+from openai_images.server.requests.files import FileStore
 from openai_images.server.requests.multipart import (
     FormParser,
     MalformedFormError,
@@ -33,7 +47,9 @@ from openai_images.server.requests.source_images import (
     Role,
     UploadedImage,
     UploadedImages,
+    check_image_count,
     inspect_image,
+    unresolved_image,
 )
 
 TEXT_BYTES: Final = 1024 * 1024
@@ -80,7 +96,7 @@ class _PartBuffer:
         self.digest.update(data)
         if not self.is_file:
             if self.nbytes > TEXT_BYTES:
-                raise RequestRejectedError(too_large(TEXT_BYTES))
+                raise too_large(TEXT_BYTES)
             self.content.write(data)
         elif self.role is not None:
             if self.nbytes < MAX_IMAGE_BYTES:
@@ -160,7 +176,8 @@ class FormReader:
         self._form.parts.append(part.record())
         name = part.start.name
         if name is None:
-            self._reject("Could not parse your multipart form: a part has no name.", None)
+            message = "Could not parse your multipart form: a part has no name."
+            self._reject(bad_request(message, code=None))
         elif part.is_file and name in {"image", "image[]", "mask", "markup"}:
             await self._add_image(name, part)
             part.content = io.BytesIO()
@@ -172,10 +189,9 @@ class FormReader:
     async def _add_image(self, name: str, part: _PartBuffer) -> None:
         info = None
         if part.role is not None and part.content.getbuffer().nbytes:
-            digest, role = part.digest.hexdigest(), part.role
-            info = await asyncio.get_running_loop().run_in_executor(
-                self.thread, lambda: inspect_image(part.content, digest, role, pixels=self.pixels)
-            )
+            digest = part.digest.hexdigest()
+            inspect = partial(inspect_image, part.content, digest, part.role, pixels=self.pixels)
+            info = await asyncio.get_running_loop().run_in_executor(self.thread, inspect)
         media_type = part.start.headers.get("content-type")
         upload = UploadedImage(name=name, media_type=media_type, nbytes=part.nbytes, info=info)
         if name in {"image", "image[]"}:
@@ -186,13 +202,98 @@ class FormReader:
             self._form.extras[name] = upload
 
     def _reject_duplicate(self, name: str) -> None:
-        self._reject(
+        message = (
             f"Duplicate parameter: '{name[:200]}'. You provided multiple values for this parameter, whereas only one "
-            "is allowed.",
-            name[:200],
+            "is allowed."
         )
+        self._reject(bad_request(message, code="duplicate_parameter", param=name[:200]))
 
-    def _reject(self, message: str, param: str | None) -> None:
-        if self._form.problem is None:
-            code = None if param is None else "duplicate_parameter"
-            self._form.problem = bad_request(message, code=code, param=param)
+    def _reject(self, problem: RequestRejectedError) -> None:
+        self._form.problem = self._form.problem or problem
+
+
+_MAX_URL: Final = 20_971_520
+_DATA_URL: Final = re.compile(r"data:(image/[a-z0-9.+-]{1,100});base64,", re.IGNORECASE)
+_BASE64_SLICE: Final = 1024 * 1024  # characters per step, a multiple of four
+
+
+def read_references(values: dict[str, Any], files: FileStore, *, pixels: bool) -> UploadedImages:
+    """Remove the images from the parameters of a JSON edit and return them; blocking.
+
+    `pixels`: images are drawn from the source images' pixels.
+    """
+    images = values.pop("images", None)
+    if images is None:
+        raise missing_parameter("images")
+    if not isinstance(images, list):
+        raise wrong_type("images", "an array of objects", images)
+    listed = cast("list[object]", images)
+    if not listed:
+        message = (
+            "Invalid 'images': empty array. Expected an array with minimum length 1, but got an empty array."
+        )
+        raise bad_request(message, code="empty_array", param="images")
+    check_image_count(len(listed), "images")
+    read = partial(_read_reference, files=files, pixels=pixels)
+    return UploadedImages(
+        parameter="images",
+        images=tuple(
+            read(item, f"images[{index}]", "other" if index else "first") for index, item in enumerate(listed)
+        ),
+        **{
+            role: read(item, role, role)
+            for role in ("mask", "markup")
+            if (item := values.pop(role, None)) is not None
+        },
+    )
+
+
+def _read_reference(item: object, name: str, role: Role, *, files: FileStore, pixels: bool) -> UploadedImage:
+    present = check_members(name, item, {"image_url": str, "file_id": str})
+    if len(present) != 1:
+        message = f"Invalid '{name}': expected exactly one of 'image_url' and 'file_id'."
+        raise bad_request(message, code="invalid_value", param=name)
+    ((name, value),) = present.items()
+    is_file = name.endswith(".file_id")
+    data, media_type = (_read_file(value, files), None) if is_file else _read_url(value, name)
+    if data is None:
+        return UploadedImage(name=name, media_type=None, nbytes=0, info=unresolved_image(value))
+    info = inspect_image(io.BytesIO(data), hashlib.sha256(data).hexdigest(), role, pixels=pixels)
+    if is_file and info is not None:
+        media_type = f"image/{info.format.lower()}"
+    return UploadedImage(name=name, media_type=media_type, nbytes=len(data), info=info)
+
+
+def _read_file(file_id: str, files: FileStore) -> bytes | None:
+    if (path := files.find_path(file_id)) is not None:
+        with suppress(FileNotFoundError), path.open("rb") as file:  # it may be deleted in the meantime
+            return file.read(MAX_IMAGE_BYTES)
+    return None
+
+
+def _read_url(url: str, name: str) -> tuple[bytes | None, str | None]:
+    """Return the bytes and the media type in a data: URL, None for a URL that would have to be fetched."""
+    check_length(name, url, _MAX_URL)
+    if re.match(r"https?://[^/\s]", url):
+        return None, None
+    if (match := _DATA_URL.match(url)) is None:
+        message = (
+            f"Invalid '{name}'. Expected a valid URL or a base64-encoded data URL with an image MIME type (e.g. "
+            "'data:image/png;base64,aW1nIGJ5dGVzIGhlcmU='), but got a value with an invalid format."
+        )
+        raise bad_request(message, code="invalid_value", param=name)
+    try:
+        return _decode(url, match.end()), match[1].lower()
+    except ValueError:
+        message = (
+            f"Invalid '{name}'. Expected a base64-encoded data URL, but got a value with invalid base64."
+        )
+        raise bad_request(message, code="invalid_value", param=name) from None
+
+
+def _decode(text: str, start: int) -> bytes:
+    """Decode the base64 that begins at `start`, in slices, so that other threads can run in between."""
+    if 0 <= text.find("=", start) < len(text) - 2:
+        raise ValueError("padding before the end")
+    slices = (text[index : index + _BASE64_SLICE] for index in range(start, len(text), _BASE64_SLICE))
+    return b"".join(binascii.a2b_base64(piece, strict_mode=True) for piece in slices)
