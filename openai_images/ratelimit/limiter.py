@@ -231,7 +231,7 @@ class Limiter:
         """Return why the next request waits, if that takes more than a few seconds, and for how long."""
         with self.lock:
             pause, delay = self.pacer.pause_left(now), self.pacer.delay(images, now)
-            limit = self.pacer.binding_limit(now) if delay > LONG_WAIT else None
+            limit = self.pacer.binding_limit(images, now) if delay > LONG_WAIT else None
         if pause > LONG_WAIT or (pause > 0 and now - self.stall.since > LONG_WAIT):
             return self._describe_pause(pause), delay
         return limit and f"{limit}: the next request goes in {delay:.0f} s", delay

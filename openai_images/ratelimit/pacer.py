@@ -67,9 +67,9 @@ class Pacer:
         )
         return pause + max(delays, default=0.0)
 
-    def binding_limit(self, now: float) -> str:
-        """Describe the limit with the longest delay for one image."""
-        charge = self._charge(1)
+    def binding_limit(self, images: int, now: float) -> str:
+        """Describe the limit with the longest delay for a request for `images`."""
+        charge = self._charge(images)
         source, kind, bucket = max(self._limits(), key=lambda limit: limit[2].delay(charge[limit[1]], now))
         return LIMIT_NAMES[source].format(kind=kind, rate=bucket.rate * 60)
 

@@ -92,7 +92,7 @@ class SharedPacer(Pacer):
         """Return the seconds until the place that was reserved last, or the end of the pause."""
         return max(self.pause_left(now), self._next_at - now, 0.0)
 
-    def binding_limit(self, now: float) -> str:  # noqa: ARG002
+    def binding_limit(self, images: int, now: float) -> str:  # noqa: ARG002
         """Describe the limit that decided the last place."""
         return self._reason
 

@@ -314,7 +314,7 @@ def test_no_time_that_passes_breaks_the_arithmetic(
             pacer.record_usage(permit, 10, now)
             pacer.close(permit)
         assert 0.0 <= pacer.delay(images, now) < math.inf
-        assert pacer.binding_limit(now)
+        assert pacer.binding_limit(images, now)
 
 
 def test_quiet_client_goes_on_as_before() -> None:
