@@ -179,8 +179,9 @@ class Limiter:
                 continue
             delay, configured = granted
             self.log_wait(logging.INFO, waiter.images, now)
-            started, delay = now, delay if len(queue.waiters) == 1 else min(delay, _CHECK_INTERVAL)
-            timer = asyncio.ensure_future(self.timing.sleep(delay))
+            if len(queue.waiters) > 1:
+                delay = min(delay, _CHECK_INTERVAL)
+            started, timer = now, asyncio.ensure_future(self.timing.sleep(delay))
             await queue.wait(waiter, timer)
             if not timer.cancelled():
                 timer.result()  # raises if the timer failed
@@ -189,12 +190,13 @@ class Limiter:
             queue.hold(min(passed, pause) + max(0.0, passed - configured), max(0.0, pause - passed))
 
     async def _grant(self, images: int, left: float, now: float) -> Permit | tuple[float, float] | None:
-        """Return a permit, or its delay by all and by configured limits; None if all is to be looked at again.
+        """Return a permit, or its delay by all and by pause and configured limits; None to look again.
 
         What takes longer than `left` is sent anyway: only the server knows, and a 429 costs nothing.
         """
         with self.lock:
-            configured = self.pacer.delay(images, now, only_configured=True)
+            pause = min(left, self.pacer.pause_left(now))  # none for a call that never waits
+            configured = max(pause, self.pacer.delay(images, now, only_configured=True))
             delay = self.pacer.delay(images, now)
             delay = configured if left < delay else delay
             return (delay, configured) if delay > 0 else self.pacer.acquire(images, now)

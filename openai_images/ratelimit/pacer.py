@@ -58,8 +58,8 @@ class Pacer:
         return max(0.0, self.resume_at - now)
 
     def delay(self, images: int, now: float, *, only_configured: bool = False) -> float:
-        """Return the seconds until a request for `images` may be sent, by pauses and all (or configured) limits."""
-        pause, charge = self.pause_left(now), self._charge(images)
+        """Return the seconds until a request for `images` may be sent, by pauses and limits, or configured limits."""
+        pause, charge = 0.0 if only_configured else self.pause_left(now), self._charge(images)
         delays = (
             bucket.delay(charge[kind], now + pause)
             for source, kind, bucket in self._limits()
