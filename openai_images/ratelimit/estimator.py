@@ -9,7 +9,9 @@ Must not: wait.
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from openai_images.ratelimit.token_bucket import TokenBucket
@@ -41,34 +43,39 @@ class SentRequest(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A rate in images per second, the seconds in which it doubles, and the server's bucket when the wait ends."""
+    """A rate in images per second, the seconds in which it doubles, and the server's bucket when the wait ends.
 
-    rate: float
-    doubling: float
-    capacity: float
-    level: float
-    since: float  # the end of the wait
+    `Estimate()`: no limit is known.
+    """
+
+    rate: float = math.inf
+    doubling: float = math.inf
+    capacity: float = math.inf
+    level: float = math.inf
+    since: float = 0.0  # the end of the wait
     accepted: float = 0.0  # images, older ones weighted less
     seconds: float = 0.0  # in which they were accepted
 
 
 class Rejection(NamedTuple):
-    """A rejected request, the wait that the server requested, the rate then, and the period's requests so far."""
+    """A rejected request, the wait that the server requested, and the period's requests, rate and estimate so far."""
 
     sent: SentRequest
     seconds: float
+    recent: Sequence[SentRequest]
     pace: float
-    recent: tuple[SentRequest, ...]
+    last: Estimate
 
 
-def learn(rejection: Rejection, accepted: float, last: Estimate | None) -> Estimate:
+def learn(rejection: Rejection, accepted: float) -> Estimate:
     """Return the estimate after a rejection; `accepted` images were accepted since the end of the previous wait."""
-    sent, wait, images = rejection.sent, rejection.seconds, rejection.sent.images
+    sent, wait, recent, pace, last = rejection
+    images = sent.images
     rounded = 1.0 if wait == int(wait) else 0.0  # servers round up to whole seconds
     shortest, end = max(_MIN_SPAN, wait - rounded), sent.sent_at + wait
     fastest = max(_FIRST_DOUBLING, min(wait, _MAX_WAIT) / _DOUBLINGS_PER_WAIT)
-    if last is None:
-        span = sent.sent_at - rejection.recent[0].sent_at
+    if last.rate == math.inf:
+        span = sent.sent_at - recent[0].sent_at
         measured = max(accepted, images) / max(span + wait - _FIRST_ROUNDED * rounded, _MIN_SPAN)
         rate = max(min(measured, images / shortest), images / _MAX_WAIT)
         capacity = max(1.0, images, accepted - rate * span)
@@ -85,74 +92,73 @@ def learn(rejection: Rejection, accepted: float, last: Estimate | None) -> Estim
     elif accepted > last.rate * span:  # growth explains it, beyond what recent requests prove
         proofs = (
             (sent.before - other.before - last.capacity) / (sent.sent_at - other.sent_at)
-            for other in rejection.recent
+            for other in recent
             if sent.sent_at - other.sent_at > _MIN_PROOF
         )
-        rate = max(rate, min(max(proofs, default=0.0), rejection.pace))
+        rate = max(rate, min(max(proofs, default=0.0), pace))
         doubling = last.doubling * _SLOWER
     return Estimate(max(rate, images / _MAX_WAIT), doubling, last.capacity, level, end, total, seconds)
 
 
 class RateEstimator:
-    """Estimates: `delay` before a request, `acquire` when it is sent; then `record_success` or `record_rejection`."""
+    """Two buckets that a request needs: `bucket`, the estimated limit, and `spacing`, which spreads the requests."""
 
     def __init__(self, now: float) -> None:
         self._period = 0
         self._forget(now)
 
     def _forget(self, now: float) -> None:
-        self._bucket: TokenBucket | None = None
-        self._estimate: Estimate | None = None
+        self.bucket = TokenBucket(math.inf, math.inf, now)
+        self._estimate = Estimate()
         self._late = 0.0  # images sent after the rejected one in its period, and not rejected so far
         self._start(now, _FIRST_BURST)
 
     def _start(self, now: float, burst: int = 1) -> None:
         self._period += 1
-        self._spacing = TokenBucket(1 / _SPACING, burst, now)
+        self.spacing = TokenBucket(1 / _SPACING, burst, now)
         self._images, self._requests, self._delayed = 0.0, 0, 0.0
         self._started_at = self._looked_at = now
         self._recent = deque[SentRequest](maxlen=RECENT_REQUESTS)
 
-    @property
-    def rate(self) -> float | None:
-        """Images per second; None before the first rejection."""
-        return None if self._estimate is None else self._estimate.rate
-
-    def delay(self, images: float, now: float) -> float:
-        """Return the seconds until a request for `images` should be sent."""
-        limit = 0.0 if self._bucket is None else self._bucket.delay(images, now)
-        return max(limit, self._spacing.delay(1, now))
-
     def acquire(self, images: float, now: float) -> SentRequest:
         """Record that a request is sent now."""
-        if self._estimate is not None and self._requests and now - self._started_at > _MEMORY:
+        if self._requests and self._estimate.rate < math.inf and now - self._started_at > _MEMORY:
             self._forget(now)
-        if self._bucket is not None and self._estimate is not None:
-            self._grow(self._bucket, self._estimate, images, now)
-            self._bucket.take(images if self._requests else images + _SLACK, now)
-        self._spacing.take(1, now)
+        self._grow(self._estimate, images, now)
+        self.bucket.take(images if self._requests else images + _SLACK, now)
+        self.spacing.take(1, now)
         sent = SentRequest(now, images, self._period, self._images)
         self._recent.append(sent)
         self._images, self._requests = self._images + images, self._requests + 1
-        self._spacing.rate = max(1 / _SPACING, (self._requests - _CAREFUL) / _SPREAD)
+        self.spacing.rate = max(1 / _SPACING, (self._requests - _CAREFUL) / _SPREAD)
         return sent
+
+    def _grow(self, estimate: Estimate, images: float, now: float) -> None:
+        """Increase the rate if the bucket is what delays requests."""
+        if self.bucket.level(now) - images < min(1.0, estimate.capacity / 2) and now > self._looked_at:
+            self._delayed += now - self._looked_at
+            again = self._delayed / max(_LONGEST, _LONGEST_REQUESTS * images / estimate.rate)
+            doublings = self._delayed / estimate.doubling + again**3
+            doublings = min(doublings, _DOUBLINGS_PER_REQUEST * self._requests, _MAX_DOUBLINGS)
+            self.bucket.take(0, now)
+            self.bucket.rate = estimate.rate * 2**doublings
+        self._looked_at = max(self._looked_at, now)
 
     def record_success(self, sent: SentRequest, now: float) -> None:
         """Record an accepted request: until a rejection, larger bursts are allowed."""
         if sent.period == self._period:
-            self._spacing.capacity = min(_MAX_BURST, self._spacing.capacity + _BURST_PER_SUCCESS)
-            self._spacing.take(-_BURST_PER_SUCCESS, now)
+            self.spacing.capacity = min(_MAX_BURST, self.spacing.capacity + _BURST_PER_SUCCESS)
+            self.spacing.take(-_BURST_PER_SUCCESS, now)
 
     def record_rejection(self, sent: SentRequest, seconds: float, resume_at: float) -> None:
         """Record a rejected request with its wait in seconds; nothing is sent before `resume_at`."""
         if sent.period == self._period:
-            pace = 0.0 if self._bucket is None else self._bucket.rate
-            self._rejection = Rejection(sent, seconds, pace, tuple(self._recent))
+            self._rejection = Rejection(sent, seconds, self._recent, self.bucket.rate, self._estimate)
             # Requests of one moment arrive in any order: the others of it count as sent before this one.
             self._moment = sent.sent_at + _MIN_SPAN
             others = (other for other in self._recent if other.before > sent.before)
             before = sent.before + sum(other.images for other in others if other.sent_at <= self._moment)
-            self._accepted, self._before = self._late + before, self._estimate
+            self._accepted = self._late + before
             self._late = self._images - before - sent.images
             self._start(resume_at)
         elif sent.period == self._period - 1 and sent.sent_at > self._moment:
@@ -162,17 +168,6 @@ class RateEstimator:
             self._accepted -= sent.images  # it was sent earlier, and was not accepted either
         else:
             return
-        estimate = self._estimate = learn(self._rejection, max(0.0, self._accepted), self._before)
-        self._bucket = TokenBucket(estimate.rate, estimate.capacity, resume_at, estimate.level)
+        estimate = self._estimate = learn(self._rejection, max(0.0, self._accepted))
+        self.bucket = TokenBucket(estimate.rate, estimate.capacity, resume_at, estimate.level)
         self._started_at = resume_at
-
-    def _grow(self, bucket: TokenBucket, estimate: Estimate, images: float, now: float) -> None:
-        """Increase the rate if the bucket is what delays requests."""
-        if bucket.level(now) - images < min(1.0, bucket.capacity / 2) and now > self._looked_at:
-            self._delayed += now - self._looked_at
-            again = self._delayed / max(_LONGEST, _LONGEST_REQUESTS * images / estimate.rate)
-            doublings = self._delayed / estimate.doubling + min(again, _MAX_DOUBLINGS) ** 3
-            doublings = min(doublings, _DOUBLINGS_PER_REQUEST * self._requests, _MAX_DOUBLINGS)
-            bucket.take(0, now)
-            bucket.rate = estimate.rate * 2**doublings
-        self._looked_at = max(self._looked_at, now)

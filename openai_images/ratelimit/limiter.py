@@ -81,21 +81,13 @@ class Queue:
         if self.first is not None and self.first.timer is not None:
             self.first.timer.cancel()
 
-    async def wait(self, waiter: Waiter, seconds: float, timing: Timing) -> float:
-        """Wait until woken, at most `seconds`; return how long at least, as a clock may be late or stand still."""
-        if seconds == math.inf:
-            waiter.timer = asyncio.get_running_loop().create_future()
-        else:
-            seconds = seconds if len(self.waiters) == 1 else min(seconds, _CHECK_INTERVAL)
-            waiter.timer = asyncio.ensure_future(timing.sleep(seconds))
+    async def wait(self, waiter: Waiter, timer: asyncio.Future[object]) -> None:
+        """Wait for the timer, or until it is cancelled to wake the waiter."""
+        waiter.timer = timer
         try:
-            await asyncio.wait((waiter.timer,))
-            if waiter.timer.cancelled():
-                return 0.0
-            waiter.timer.result()  # raises if the timer failed
-            return seconds
+            await asyncio.wait((timer,))
         finally:
-            waiter.timer.cancel()
+            timer.cancel()
 
     def hold(self, seconds: float, pause: float) -> None:
         """Count what the first one waited; those whose patience ends within the rest of the pause become the first."""
@@ -119,10 +111,15 @@ class Stall:
             self.since = now
         self.reason, self.announced = error.reason, error.retry_after or 0.0
 
+    def record_success(self, now: float, resume_at: float) -> None:
+        """Record a success; in a pause, of a request sent before it, it does not show that waiting makes sense."""
+        self.since = max(self.since, now) if now < resume_at else math.inf
+
     def is_hopeless(self, pause: float, max_stall: float, now: float) -> bool:
         """Whether waiting for the rest of a pause makes no sense."""
         announced = self.announced if self.announced <= _SHORT_LIMIT else 0.0
-        return max_stall < math.inf and (pause > _SHORT_LIMIT or now - self.since > max_stall + announced)
+        is_over = pause > _SHORT_LIMIT or now - self.since > max_stall + announced
+        return pause > 0 and max_stall < math.inf and is_over
 
 
 class Limiter:
@@ -143,13 +140,12 @@ class Limiter:
     @property
     def wait_reason(self) -> str | None:
         """Why the next request waits and until when; None if it is sent within a few seconds."""
-        with self.lock:
-            return self._reason(1, self.timing.monotonic())
+        return self._reason(1, self.timing.monotonic())[0]
 
     @property
     def has_waiters(self) -> bool:
         """Whether calls wait for a slot or a limit, in any event loop."""
-        return any(queue.waiters for queue in tuple(self._queues.values()))
+        return any(queue.waiters for queue in self._queues.values())
 
     async def acquire(self, images: int = 1, patience: Patience = Patience()) -> Slot:  # noqa: B008  immutable
         """Wait until a request for `images` may be sent; the caller must `release` the slot.
@@ -172,10 +168,9 @@ class Limiter:
         while True:
             now = max(now, self.timing.monotonic())
             left = queue.left(waiter)
-            with self.lock:
-                pause = self._pause_or_raise(waiter, left, now)
+            pause = self._pause_or_raise(waiter, left, now)
             if not queue.free or queue.first is not waiter:
-                await queue.wait(waiter, math.inf, self.timing)
+                await queue.wait(waiter, asyncio.get_running_loop().create_future())
                 continue
             granted = await self._grant(waiter.images, left, now)
             if isinstance(granted, Permit):
@@ -184,63 +179,64 @@ class Limiter:
                 continue
             delay, configured = granted
             self.log_wait(logging.INFO, waiter.images, now)
-            started, now = now, now + await queue.wait(waiter, delay, self.timing)
+            if len(queue.waiters) > 1:
+                delay = min(delay, _CHECK_INTERVAL)
+            started, timer = now, asyncio.ensure_future(self.timing.sleep(delay))
+            await queue.wait(waiter, timer)
+            if not timer.cancelled():
+                timer.result()  # raises if the timer failed
+                now += delay  # as a clock may be late or stand still
             passed = max(now, self.timing.monotonic()) - started
             queue.hold(min(passed, pause) + max(0.0, passed - configured), max(0.0, pause - passed))
 
     async def _grant(self, images: int, left: float, now: float) -> Permit | tuple[float, float] | None:
-        """Return a permit, or its delay by all and by configured limits; None if all is to be looked at again.
+        """Return a permit, or its delay by all and by pause and configured limits; None to look again.
 
         What takes longer than `left` is sent anyway: only the server knows, and a 429 costs nothing.
         """
         with self.lock:
+            pause = min(left, self.pacer.pause_left(now))  # none for a call that never waits
+            configured = max(pause, self.pacer.delay(images, now, only_configured=True))
             delay = self.pacer.delay(images, now)
-            if delay > 0:
-                configured = self.pacer.delay(images, now, only_configured=True)
-                delay = configured if left < delay else delay
-                if delay > 0:
-                    return delay, configured
-            return self.pacer.acquire(images, now)
+            delay = configured if left < delay else delay
+            return (delay, configured) if delay > 0 else self.pacer.acquire(images, now)
 
     def _pause_or_raise(self, waiter: Waiter, left: float, now: float) -> float:
         pause = self.pacer.pause_left(now)
         # A call that never waits asks the server itself.
         is_too_long = pause > left and waiter.patience.max_wait > 0
-        is_hopeless = pause > 0 and self.stall.is_hopeless(pause, waiter.patience.max_stall, now)
-        if is_too_long or is_hopeless:
+        if is_too_long or self.stall.is_hopeless(pause, waiter.patience.max_stall, now):
             setting = "max_rate_limit_wait" if is_too_long else "max_stall"
-            text = f"{self._describe_pause(pause)}; nothing was sent"
-            error = RateLimitError(f"{text}; RetryPolicy({setting}=…) allows no longer wait", status_code=429)
+            text = f"; nothing was sent; RetryPolicy({setting}=…) allows no longer wait"
+            error = RateLimitError(self._describe_pause(pause) + text, status_code=429)
             error.reason, error.retry_after, error.safe_to_resend = self.stall.reason, pause, True
             raise error
         return pause
 
     def log_wait(self, level: int, images: int, now: float) -> None:
         """Log why a request for `images` waits, unless a wait as long was logged already."""
-        with self.lock:
-            reason, end = self._reason(images, now), now + self.pacer.delay(images, now)
-            if reason is None or end <= self._logged_until + 1:
-                return
-            self._logged_until = end + LOG_INTERVAL
-        _log.log(level, "%s", reason)
+        reason, delay = self._reason(images, now)
+        if reason is not None and now + delay > self._logged_until + 1:
+            self._logged_until = now + delay + LOG_INTERVAL
+            _log.log(level, "%s", reason)
 
     def queue(self) -> Queue:
         """Return the queue of the running event loop."""
         loop = asyncio.get_running_loop()
-        queue = self._queues.get(loop)
-        if queue is None:
+        if loop not in self._queues:
             with self.lock:
-                self._queues = {key: queue for key, queue in self._queues.items() if not key.is_closed()}
-                queue = self._queues[loop] = self._queue_type(self._concurrency)
-        return queue
+                open_queues = {key: queue for key, queue in self._queues.items() if not key.is_closed()}
+                self._queues = {**open_queues, loop: self._queue_type(self._concurrency)}
+        return self._queues[loop]
 
-    def _reason(self, images: int, now: float) -> str | None:
-        pause, delay = self.pacer.pause_left(now), self.pacer.delay(images, now)
+    def _reason(self, images: int, now: float) -> tuple[str | None, float]:
+        """Return why the next request waits, if that takes more than a few seconds, and for how long."""
+        with self.lock:
+            pause, delay = self.pacer.pause_left(now), self.pacer.delay(images, now)
+            limit = self.pacer.binding_limit(images, now) if delay > LONG_WAIT else None
         if pause > LONG_WAIT or (pause > 0 and now - self.stall.since > LONG_WAIT):
-            return self._describe_pause(pause)
-        if delay > LONG_WAIT:
-            return f"{self.pacer.binding_limit(now)}: the next request goes in {delay:.0f} s"
-        return None
+            return self._describe_pause(pause), delay
+        return limit and f"{limit}: the next request goes in {delay:.0f} s", delay
 
     def _describe_pause(self, left: float) -> str:
         reason = f" ({self.stall.reason})" if self.stall.reason else ""
@@ -254,46 +250,37 @@ class Slot:
         """`waited`: seconds that it waited for limits."""
         self.waited = waited
         self._limiter, self._queue, self._permit = limiter, queue, permit
-        self._is_success = self._is_released = False
-        self._stalled_since = math.inf
+        self._stalled_since = math.inf  # the stall that its success has ended
+        self._is_released = False
         queue.free -= 1
 
     def record_success(self, headers: Mapping[str, str]) -> None:
         """Record that the server accepted the request; its headers may advertise limits."""
-        self._is_success = True
-        limiter, advertised = self._limiter, advertised_limits(headers)
+        limiter, now = self._limiter, self._limiter.timing.monotonic()
         with limiter.lock:
-            limiter.pacer.record_success(self._permit, advertised, limiter.timing.monotonic())
+            self._stalled_since = limiter.stall.since
+            limiter.stall.record_success(now, limiter.pacer.resume_at)
+            limiter.pacer.record_success(self._permit, advertised_limits(headers), now)
 
     def record_rejection(self, headers: Mapping[str, str], seconds: float, error: RateLimitError) -> None:
         """Record that the server rejected it for the rate (429): no request is sent for that many seconds."""
         limiter, now = self._limiter, self._limiter.timing.monotonic()
         with limiter.lock:
-            if self._is_success and self._is_released:  # a 429 in the body of a 200, read to its end
-                limiter.stall.since = self._stalled_since
-            self._is_success = False
+            limiter.stall.since = min(limiter.stall.since, self._stalled_since)  # a 429 in the body of a 200
             limiter.stall.record_rejection(error, now, limiter.pacer.resume_at)
             limiter.pacer.record_rejection(self._permit, advertised_limits(headers), seconds, now)
         limiter.log_wait(logging.WARNING, 1, now)
 
     def record_usage(self, tokens: int) -> None:
         """Record how many tokens it took."""
-        limiter = self._limiter
-        with limiter.lock:
-            limiter.pacer.record_usage(self._permit, tokens, limiter.timing.monotonic())
+        with self._limiter.lock:
+            self._limiter.pacer.record_usage(self._permit, tokens, self._limiter.timing.monotonic())
 
     def release(self) -> None:
         """End the request. Idempotent."""
-        if self._is_released:
-            return
-        self._is_released = True
-        limiter = self._limiter
-        with limiter.lock:
-            limiter.pacer.close(self._permit)
-            self._stalled_since = limiter.stall.since
-            if self._is_success and self._stalled_since < math.inf:
-                # A success of a request sent before a pause does not show that waiting for its end makes sense.
-                now = limiter.timing.monotonic()
-                limiter.stall.since = now if limiter.pacer.pause_left(now) > 0 else math.inf
-        self._queue.free += 1
-        self._queue.wake_first()  # the limits may allow more now
+        if not self._is_released:
+            self._is_released = True
+            with self._limiter.lock:
+                self._limiter.pacer.close(self._permit)
+            self._queue.free += 1
+            self._queue.wake_first()  # the limits may allow more now

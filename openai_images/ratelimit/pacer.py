@@ -9,13 +9,16 @@ spans than they advertise. Must not: wait, or decide who is next.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 from openai_images.models.options import Limits
 from openai_images.ratelimit.estimator import RateEstimator, SentRequest
 from openai_images.ratelimit.token_bucket import TokenBucket
 from openai_images.wire.headers import AdvertisedLimit
 
+_KINDS: tuple[str, ...] = ("images", "requests", "tokens")
 _BURST = 4  # requests, of a configured limit: servers differ in how uneven a use they accept
+Advertised: TypeAlias = Mapping[str, AdvertisedLimit]  # by kind
 LIMIT_NAMES = {
     "told": "the configured {kind}_per_minute of {rate:.3g}",
     "advertised": "the server's limit of {rate:.3g} {kind} a minute",
@@ -38,20 +41,15 @@ class Pacer:
     """All limits of a client: `delay` before a request, `acquire` when it is sent; then record its result."""
 
     def __init__(self, limits: Limits, now: float) -> None:
-        per_minute = {
-            "images": limits.images_per_minute,
-            "requests": limits.requests_per_minute,
-            "tokens": limits.tokens_per_minute,
-        }
         self._configured = {
             kind: TokenBucket(limit / 60, limit / 15 if kind == "tokens" else min(limit, _BURST), now)
-            for kind, limit in per_minute.items()
-            if limit is not None
+            for kind in _KINDS
+            if (limit := getattr(limits, f"{kind}_per_minute")) is not None
         }
         self._advertised: dict[str, TokenBucket] = {}
         self._seen: dict[str, float] = {}  # the most that a server had left of each advertised limit
         self._estimator = RateEstimator(now)
-        self._open = dict.fromkeys(per_minute, 0.0)  # charged to requests in flight
+        self._open = dict.fromkeys(_KINDS, 0.0)  # charged to requests in flight
         self._tokens_per_image = 0.0
         self.resume_at = now
 
@@ -60,24 +58,28 @@ class Pacer:
         return max(0.0, self.resume_at - now)
 
     def delay(self, images: int, now: float, *, only_configured: bool = False) -> float:
-        """Return the seconds until a request for `images` may be sent, by pauses and all (or configured) limits."""
-        pause = self.pause_left(now)
-        limits = self._limits(images, now + pause)
-        delays = (seconds for seconds, source, *_ in limits if source == "told" or not only_configured)
+        """Return the seconds until a request for `images` may be sent, by pauses and limits, or configured limits."""
+        pause, charge = 0.0 if only_configured else self.pause_left(now), self._charge(images)
+        delays = (
+            bucket.delay(charge[kind], now + pause)
+            for source, kind, bucket in self._limits()
+            if source == "told" or not only_configured
+        )
         return pause + max(delays, default=0.0)
 
-    def binding_limit(self, now: float) -> str:
-        """Describe the limit with the longest delay for one image."""
-        _, source, kind, rate = max(self._limits(1, now))
-        return LIMIT_NAMES[source].format(kind=kind, rate=rate * 60)
+    def binding_limit(self, images: int, now: float) -> str:
+        """Describe the limit with the longest delay for a request for `images`."""
+        charge = self._charge(images)
+        source, kind, bucket = max(self._limits(), key=lambda limit: limit[2].delay(charge[limit[1]], now))
+        return LIMIT_NAMES[source].format(kind=kind, rate=bucket.rate * 60)
 
-    def _limits(self, images: int, now: float) -> Iterator[tuple[float, str, str, float]]:
-        """Yield of each limit the seconds until it allows a request, its name (source and kind) and its rate."""
-        charge, rate = self._charge(images), self._estimator.rate
-        yield self._estimator.delay(images, now), "spacing" if rate is None else "estimated", "", rate or 0.0
+    def _limits(self) -> Iterator[tuple[str, str, TokenBucket]]:
+        """Yield the source, the kind and the bucket of each limit."""
+        yield "spacing", "requests", self._estimator.spacing
+        yield "estimated", "images", self._estimator.bucket
         for source, buckets in (("told", self._configured), ("advertised", self._advertised)):
             for kind, bucket in buckets.items():
-                yield bucket.delay(charge[kind], now), source, kind, bucket.rate
+                yield source, kind, bucket
 
     def acquire(self, images: int, now: float) -> Permit:
         """Charge a request that is sent now."""
@@ -89,15 +91,13 @@ class Pacer:
             self._open[kind] += charged
         return Permit(self._estimator.acquire(images, now), charge, held)
 
-    def record_success(self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], now: float) -> None:
+    def record_success(self, permit: Permit, advertised: Advertised, now: float) -> None:
         """Record that it was accepted, and the limits that the server advertised."""
         self._estimator.record_success(permit.sent, now)
         self.close(permit)
         self._apply_advertised(permit, advertised, now)
 
-    def record_rejection(
-        self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], seconds: float, now: float
-    ) -> None:
+    def record_rejection(self, permit: Permit, advertised: Advertised, seconds: float, now: float) -> None:
         """Record that it was rejected (429): its charge is returned, and nothing is sent for `seconds`."""
         self.close(permit)
         self.resume_at = max(self.resume_at, now + seconds)
@@ -124,19 +124,17 @@ class Pacer:
     def _charge(self, images: int) -> dict[str, float]:
         return {"images": images, "requests": 1, "tokens": self._tokens_per_image * images}
 
-    def _apply_advertised(
-        self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], now: float
-    ) -> None:
+    def _apply_advertised(self, permit: Permit, advertised: Advertised, now: float) -> None:
         """Set the advertised buckets to what the server reports as left, less what is in flight."""
         for kind, limit in advertised.items():
             # Servers count a request on arrival or on responding: in both cases at least this is left.
             left = max(0.0, limit.remaining - self._open[kind])
-            rate = self._advertised_rate(permit, kind, limit)
             unused = limit.limit - self._open[kind] - permit.charged[kind]  # without use by other processes
             level = self._advertised[kind].level(now) if kind in self._advertised else unused
             # Only a value below the expected level at both times shows use by another process under the same limit.
             expected = min(permit.held.get(kind, limit.limit), level)
             level = max(left, min(level, level - expected + limit.remaining))
+            rate = self._advertised_rate(permit, kind, limit)
             self._advertised[kind] = TokenBucket(rate, limit.limit, now, level)
 
     def _advertised_rate(self, permit: Permit, kind: str, limit: AdvertisedLimit) -> float:

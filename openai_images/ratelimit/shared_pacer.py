@@ -17,8 +17,7 @@ from attrs import define, field
 
 from openai_images.models.options import Limits
 from openai_images.ratelimit.estimator import RECENT_REQUESTS, Estimate, Rejection, SentRequest, learn
-from openai_images.ratelimit.pacer import LIMIT_NAMES, Pacer, Permit
-from openai_images.wire.headers import AdvertisedLimit
+from openai_images.ratelimit.pacer import LIMIT_NAMES, Advertised, Pacer, Permit
 
 _MAX_REPORTS = 1000
 """Maximum number of reports kept while the server is unreachable; the oldest are dropped first."""
@@ -93,7 +92,7 @@ class SharedPacer(Pacer):
         """Return the seconds until the place that was reserved last, or the end of the pause."""
         return max(self.pause_left(now), self._next_at - now, 0.0)
 
-    def binding_limit(self, now: float) -> str:  # noqa: ARG002
+    def binding_limit(self, images: int, now: float) -> str:  # noqa: ARG002
         """Describe the limit that decided the last place."""
         return self._reason
 
@@ -147,13 +146,11 @@ class SharedPacer(Pacer):
         facts = {"serial": permit.serial, "period": permit.sent.period, "charge": permit.charged}
         self._add(Report("unused", facts))
 
-    def record_success(self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], now: float) -> None:
+    def record_success(self, permit: Permit, advertised: Advertised, now: float) -> None:
         """Report the limits that the server advertised."""
         self._apply_advertised(permit, advertised, now)
 
-    def record_rejection(
-        self, permit: Permit, advertised: Mapping[str, AdvertisedLimit], seconds: float, now: float
-    ) -> None:
+    def record_rejection(self, permit: Permit, advertised: Advertised, seconds: float, now: float) -> None:
         """Report that it was rejected (429): no client sends anything for `seconds`."""
         self.resume_at = max(self.resume_at, now + seconds)
         facts = {
@@ -176,12 +173,7 @@ class SharedPacer(Pacer):
         """Record that it is no longer in flight."""
         permit.is_open = False
 
-    def _apply_advertised(
-        self,
-        permit: Permit,
-        advertised: Mapping[str, AdvertisedLimit],
-        now: float,  # noqa: ARG002
-    ) -> None:
+    def _apply_advertised(self, permit: Permit, advertised: Advertised, now: float) -> None:  # noqa: ARG002
         for kind, limit in advertised.items():
             facts: dict[str, Any] = {
                 "kind": kind,
@@ -210,12 +202,12 @@ class SharedPacer(Pacer):
             return
         sent, seconds, recent = report.rejection
         first = SentRequest(now + lesson["first"], 0.0, sent.period, 0.0)
-        last = None
+        last = Estimate()
         if (stored := lesson.get("estimate")) is not None:
             rate, doubling, capacity, level, *sums = json.loads(stored)
             last = Estimate(rate, doubling, capacity, level, now + lesson["since"], *sums)
-        rejection = Rejection(sent, seconds, lesson["pace"], (first, *recent))
-        estimate = learn(rejection, max(0.0, lesson["accepted"]), last)
+        rejection = Rejection(sent, seconds, (first, *recent), lesson["pace"], last)
+        estimate = learn(rejection, max(0.0, lesson["accepted"]))
         facts = {
             "period": lesson["period"],
             "rate": estimate.rate,

@@ -228,6 +228,18 @@ async def test_slow_limit_is_named(caplog: pytest.LogCaptureFixture) -> None:
     await asyncio.gather(*tasks)
 
 
+async def test_limit_of_a_request_for_several_images_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """The limit that delays this request, although one image could be requested at once."""
+    caplog.set_level(logging.INFO, "openai_images")
+    clock = Clock()
+    limiter = Limiter(Limits(images_per_minute=6, tokens_per_minute=1000), clock.timing)
+    (await limiter.acquire()).release()
+    task = start(limiter, images=4)
+    await clock.advance(11.0)
+    assert outcome(task) == "goes"
+    assert caplog.messages == ["the configured images_per_minute of 6: the next request goes in 10 s"]
+
+
 async def stalled_after(clock: Clock, limiter: Limiter, wait: float, most: float) -> float:
     """Seconds until a patient call gives up, every request being rejected."""
     began = clock.now

@@ -212,13 +212,13 @@ def test_a_limit_that_has_gone_is_noticed() -> None:
     """What was estimated is forgotten when everything was accepted for some minutes."""
     pacer = Pacer(Limits(), 0.0)
     run(Server(2.0, 2), pacer, requests=40)
-    slow = pacer._estimator.rate or 0.0
+    slow = pacer._estimator._estimate.rate
     assert 1.8 < slow < 2.4
     now = 1000.0
     for _ in range(20_000):
         now += pacer.delay(1, now)
         pacer.record_success(pacer.acquire(1, now), {}, now)
-    assert pacer._estimator.rate is None
+    assert pacer._estimator._estimate.rate == math.inf
 
 
 @given(
@@ -314,7 +314,7 @@ def test_no_time_that_passes_breaks_the_arithmetic(
             pacer.record_usage(permit, 10, now)
             pacer.close(permit)
         assert 0.0 <= pacer.delay(images, now) < math.inf
-        assert pacer.binding_limit(now)
+        assert pacer.binding_limit(images, now)
 
 
 def test_quiet_client_goes_on_as_before() -> None:

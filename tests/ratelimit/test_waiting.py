@@ -105,6 +105,22 @@ async def test_impatient_call_learns_of_a_pause_that_began_while_it_waited() -> 
     patient.cancel()
 
 
+@pytest.mark.parametrize("configured", [None, 60.0])
+async def test_call_that_never_waits_is_sent_in_a_pause_of_others(configured: float | None) -> None:
+    """Only the server knows whether it would be rejected; others wait on, and a configured limit is kept."""
+    clock = Clock()
+    limiter = Limiter(Limits(images_per_minute=configured), clock.timing)
+    in_flight = [await limiter.acquire() for _ in range(4)]
+    in_flight[0].record_rejection({}, 30.0, rejection(after=30.0))
+    patient, impatient = start(limiter, 120.0), start(limiter, 0.0)
+    await clock.advance(0.5)
+    assert (outcome(patient), outcome(impatient)) == ("waits", "waits" if configured else "goes")
+    await clock.advance(0.6)
+    assert (outcome(patient), outcome(impatient)) == ("waits", "goes")
+    await clock.advance(30.0)
+    assert outcome(patient) == "goes"
+
+
 async def test_slots_use_up_no_patience_of_those_behind() -> None:
     """A queue for slots is no rate limit, however long it is."""
     clock = Clock()
