@@ -28,7 +28,7 @@ from openai_images.batch.run.remote_runner import RemoteBatch, RemoteOpener
 from openai_images.batch.run.run_state import OpenBatch, Opener, RunState
 from openai_images.client.client import ImagesClient
 from openai_images.models.notebook import table_of_fields
-from openai_images.models.outcomes import Outcome, Progress
+from openai_images.models.outcomes import Outcome, Progress, Succeeded
 
 
 @safe_repr
@@ -88,6 +88,14 @@ class Batch:
     def unknown(self) -> tuple[str, ...]:
         """The keys whose outcome is unknown, in the order of the items. Raises RuntimeError as `plan` does."""
         return self._entered_runner.unknown()
+
+    @property
+    def unread(self) -> tuple[Succeeded, ...]:
+        """The items that this run has finished without yielding their outcomes; their results have only the images.
+
+        Read it after leaving the block early. Raises RuntimeError as `plan` does.
+        """
+        return self._entered_runner.unread()
 
     async def __aenter__(self) -> Self:
         """Lock the folder and make the plan; nothing is sent.

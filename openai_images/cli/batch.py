@@ -186,6 +186,8 @@ class BatchCommand:
         error_report.print_error(self._console, report, error)
 
     def _print_summary(self, batch: Batch) -> int:
+        for outcome in batch.unread:  # finished after a second Ctrl-C
+            self.reporter.report_outcome(outcome, self._display)
         summary, progress = batch.summary, self._display.progress
         run_summary = RunSummary(
             summary=summary,

@@ -79,3 +79,36 @@ def test_a_batch_that_cannot_write_its_images(empty_folder: Path) -> None:
         out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (1, "out/images/00002.png\n")
     assert err.startswith("resuming: 1 unknown")
+
+
+SLOW_DISK = """
+import threading
+from openai_images.batch.folder import image_files
+from openai_images.cli import command_runner
+go, write, step = threading.Event(), image_files.write_file, command_runner.InterruptHandler._step
+def write_slowly(*arguments):
+    print("blocked", file=sys.stderr, flush=True)
+    go.wait()
+    return write(*arguments)
+def step_and_go_on(self, count):
+    step(self, count)
+    if count == 2:
+        go.set()
+image_files.write_file = write_slowly
+command_runner.InterruptHandler._step = step_and_go_on
+command_runner._GRACE = 60
+"""
+
+
+@pytest.mark.usefixtures("server")
+def test_an_image_that_is_written_after_the_second(empty_folder: Path) -> None:
+    """Its path is printed."""
+    (empty_folder / "p.txt").write_text("a fox\nan otter\n")
+    with started("batch", "p.txt", "--out", "out", "--concurrency", "1", before=SLOW_DISK) as running:
+        wait_for(running.stderr, "blocked")
+        running.send_signal(signal.SIGINT)
+        wait_for(running.stderr, AGAIN)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (130, "out/images/00001.png\n")
+    assert err.startswith("1 of 2 requests done, 1 not started\n")
