@@ -90,6 +90,14 @@ class Batch:
         return self._entered_runner.unknown()
 
     @property
+    def wait_reason(self) -> str | None:
+        """Why nothing is sent now, and until when; None if nothing waits, or only for a few seconds.
+
+        `Progress.wait_reason` is that of the last change. Raises RuntimeError as `plan` does.
+        """
+        return self._entered_runner.wait_reason()
+
+    @property
     def unread(self) -> tuple[Succeeded, ...]:
         """The items that this run has finished without yielding their outcomes; their results have only the images.
 

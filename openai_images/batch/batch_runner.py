@@ -128,6 +128,10 @@ class BatchRunner:
         """Return the keys whose outcome is unknown."""
         return tuple(key for key in self._items if self.status.state(key) == "unknown")
 
+    def wait_reason(self) -> str | None:
+        """Return why nothing is sent, if nothing is sent."""
+        return self._outcomes.progress.wait_reason
+
     def unread(self) -> tuple[Succeeded, ...]:
         """Return the outcomes of items that this run has finished and not yielded; the results have only images."""
         known = self._yielded.union(self.plan.done)

@@ -112,6 +112,7 @@ class BatchCommand:
                     await asyncio.sleep(0)  # an earlier Ctrl-C is raised here, before anything is sent
                     signals.enter_context(interrupts)
                     self._has_begun = True
+                    self._display.wait_reason = lambda: batch.wait_reason
                     async with self._display:
                         async for outcome in batch:
                             await wait_writable(self._console.out)
