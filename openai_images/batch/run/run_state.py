@@ -241,7 +241,7 @@ class RunState:
             if self.stop_reason.saved_elsewhere:
                 places = "".join(f"\n  {path}" for path in self.stop_reason.saved_elsewhere)
                 msg += (
-                    ". Paid images that could not be written were saved elsewhere, and the next run copies them here "
+                    ". Paid images that could not be written were saved elsewhere, and the next run moves them here "
                     f"(if it reports their items as unknown, move them to {self.store.images_place!r}):{places}"
                 )
             return BatchFolderError(msg)
