@@ -72,6 +72,11 @@ class ImagesError(Exception):
         self.images: Sequence[Any] = ()
         self.damaged: Sequence[Any] = ()
 
+    @property
+    def message(self) -> str:
+        """The text of the exception, `str(error)`, under the name that it has in the official package."""
+        return str(self)
+
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.args, self.__dict__.copy())
 

@@ -1,10 +1,14 @@
-"""Helpers for event loops: a timer for many waits, calls from any thread, and awaiting despite cancellation."""
+"""Helpers for event loops: a timer for many waits, calls in threads and from them, awaiting despite cancellation."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import copy_context
 from types import TracebackType
 from typing import TypeVar
 
@@ -57,6 +61,54 @@ async def run_to_completion(awaitable: Awaitable[_T]) -> _T:
             task.exception()  # retrieved, so that asyncio does not log it
         raise cancelled
     return task.result()
+
+
+_UNDO_SECONDS = 1.0
+"""How long a cancelled `call_abandonable` waits for its thread."""
+
+
+async def call_abandonable(function: Callable[[], _T], undo: Callable[[_T], object]) -> _T:
+    """Call `function` in a thread of its own, which neither the event loop nor the interpreter waits for.
+
+    A cancellation calls `undo` with the result in a thread, as soon as there is one, and is raised after that, or
+    after a second: the function may never return.
+    """
+    loop, result, returned, undone = (
+        asyncio.get_running_loop(),
+        Future[_T](),
+        asyncio.Event(),
+        asyncio.Event(),
+    )
+
+    def notify(event: asyncio.Event) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(event.set)
+
+    def call() -> None:
+        try:
+            result.set_result(function())
+        except BaseException as error:  # noqa: BLE001  raised where it is awaited
+            result.set_exception(error)
+        notify(returned)
+
+    def take_back() -> None:
+        if result.exception() is None:
+            undo(result.result())
+        notify(undone)
+
+    _start_daemon(call)
+    try:
+        await returned.wait()
+    except asyncio.CancelledError:
+        _start_daemon(take_back)
+        with suppress(TimeoutError):
+            await run_to_completion(asyncio.wait_for(undone.wait(), _UNDO_SECONDS))
+        raise
+    return result.result()
+
+
+def _start_daemon(function: Callable[[], object]) -> None:
+    threading.Thread(target=copy_context().run, args=(function,), daemon=True, name="openai_images").start()
 
 
 _RESOLUTION = 0.001

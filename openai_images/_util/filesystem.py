@@ -141,6 +141,10 @@ class Disk:
         """Remove a file. Idempotent."""
         path.unlink(missing_ok=True)
 
+    def remove_folder(self, folder: Path) -> None:
+        """Remove an empty folder."""
+        folder.rmdir()
+
     def read(self, path: Path, start: int = 0, size: int = -1) -> bytes:
         """Return at most `size` bytes of a file from `start`; none if it does not exist."""
         try:

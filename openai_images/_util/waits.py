@@ -43,6 +43,30 @@ class Wait(NamedTuple):
         return f"{self.cause}, {describe_end(max(0.0, self.end - now), wall)}"
 
 
+class OpenWaits:
+    """Waits whose end is unknown, such as writes to a disk."""
+
+    def __init__(self) -> None:
+        self._begins = dict[object, float]()
+
+    @contextmanager
+    def hold(self, now: float) -> Generator[None]:
+        """Record a wait that begins now; it lasts until the block is left."""
+        key = object()
+        self._begins[key] = now
+        try:
+            yield
+        finally:
+            del self._begins[key]
+
+    def reason(self, cause: str, now: float, wall: float) -> str | None:
+        """Describe the longest wait, by its cause and its begin; None if all are short."""
+        begin = min(tuple(self._begins.values()), default=now)
+        if now - begin <= LONG_WAIT:
+            return None
+        return f"{cause} since {datetime.fromtimestamp(wall - (now - begin)).astimezone():%H:%M:%S}"
+
+
 class LongWaits:
     """The long waits of a client's calls between two attempts."""
 

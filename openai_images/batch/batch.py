@@ -8,7 +8,6 @@ budget.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Self
 
 from attrs import evolve
 
-from openai_images._util.aio import run_to_completion
+from openai_images._util.aio import call_abandonable, run_to_completion
 from openai_images._util.attrs import safe_repr
 from openai_images._util.filesystem import Disk
 from openai_images.batch.batch_runner import BatchRunner
@@ -29,7 +28,7 @@ from openai_images.batch.run.remote_runner import RemoteBatch, RemoteOpener
 from openai_images.batch.run.run_state import OpenBatch, Opener, RunState
 from openai_images.client.client import ImagesClient
 from openai_images.models.notebook import table_of_fields
-from openai_images.models.outcomes import Outcome, Progress
+from openai_images.models.outcomes import Outcome, Progress, Succeeded
 
 
 @safe_repr
@@ -90,6 +89,22 @@ class Batch:
         """The keys whose outcome is unknown, in the order of the items. Raises RuntimeError as `plan` does."""
         return self._entered_runner.unknown()
 
+    @property
+    def wait_reason(self) -> str | None:
+        """Why nothing is sent now, and until when; None if nothing waits, or only for a few seconds.
+
+        `Progress.wait_reason` is that of the last change. Raises RuntimeError as `plan` does.
+        """
+        return self._entered_runner.wait_reason()
+
+    @property
+    def unread(self) -> tuple[Succeeded, ...]:
+        """The items that this run has finished without yielding their outcomes; their results have only the images.
+
+        Read it after leaving the block early. Raises RuntimeError as `plan` does.
+        """
+        return self._entered_runner.unread()
+
     async def __aenter__(self) -> Self:
         """Lock the folder and make the plan; nothing is sent.
 
@@ -104,7 +119,7 @@ class Batch:
             await self._engine.start()
         try:
             start_time = self._caller.timing.monotonic()
-            opened, remote = await self._open_in_thread()
+            opened, remote = await call_abandonable(self._open, lambda pair: pair[0].close())
             run = RunState(self._caller, opened, self._options, self._disk)
             self._runner = BatchRunner(run, remote, self._progress, start_time)
         except BaseException:
@@ -157,16 +172,6 @@ class Batch:
         if self._runner is None:
             raise RuntimeError("enter the batch first: async with Batch(...) as batch")
         return self._runner
-
-    async def _open_in_thread(self) -> tuple[OpenBatch, RemoteBatch | None]:
-        """Open the folder in a thread; close it again if this is cancelled."""
-        opening = asyncio.ensure_future(asyncio.to_thread(self._open))
-        try:
-            return await run_to_completion(opening)
-        except asyncio.CancelledError:
-            if opening.done() and not opening.cancelled() and opening.exception() is None:
-                await run_to_completion(asyncio.to_thread(opening.result()[0].close))
-            raise
 
     def _open(self) -> tuple[OpenBatch, RemoteBatch | None]:
         caller, options = self._caller, self._options

@@ -19,7 +19,7 @@ from openai_images.batch.items.plan import BatchStatus
 from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.run.caller import run_cost
 from openai_images.batch.run.item_runner import ItemRunner
-from openai_images.batch.run.recorder import share_outcome
+from openai_images.batch.run.recorder import images_from_files, share_outcome
 from openai_images.batch.run.remote_runner import RemoteBatch, RemoteItemRunner, RemoteRun
 from openai_images.batch.run.run_state import ItemTakenError, RunState, WorkItem, planned_work
 from openai_images.batch.sheet.contact_sheet import write_page
@@ -30,7 +30,7 @@ from openai_images.many.failure_streaks import FailureStreak
 from openai_images.many.items import RequestItem, RunOptions
 from openai_images.many.outcomes import Outcomes
 from openai_images.many.runner import Runner
-from openai_images.models.outcomes import CallObserver, Outcome, Progress
+from openai_images.models.outcomes import CallObserver, Outcome, Progress, Succeeded
 from openai_images.models.results import ImageResult
 
 
@@ -62,6 +62,7 @@ class BatchRunner:
         self._order = dict.fromkeys((*opened.plan.to_fetch, *self._to_send))  # URLs expire
         self._work: dict[str, WorkItem] = {}  # started items
         self._pending: deque[Outcome] = deque()
+        self._yielded = set[str]()
         self._started = False
         self._remote = remote
         self._streak = FailureStreak(options.max_identical_failures)  # of items that run in a cluster
@@ -113,7 +114,9 @@ class BatchRunner:
             self._pending.append(outcome)
             same = self._duplicates.get(outcome.key, ())
             self._pending.extend([await share_outcome(self._run, item, outcome) for item in same])
-        return self._pending.popleft()
+        outcome = self._pending.popleft()
+        self._yielded.add(outcome.key)
+        return outcome
 
     def summary(self) -> BatchSummary:
         """Return the current status."""
@@ -124,6 +127,24 @@ class BatchRunner:
     def unknown(self) -> tuple[str, ...]:
         """Return the keys whose outcome is unknown."""
         return tuple(key for key in self._items if self.status.state(key) == "unknown")
+
+    def wait_reason(self) -> str | None:
+        """Return why nothing is sent, if nothing is sent."""
+        return self._outcomes.progress.wait_reason
+
+    def unread(self) -> tuple[Succeeded, ...]:
+        """Return the outcomes of items that this run has finished and not yielded; the results have only images."""
+        known = self._yielded.union(self.plan.done)
+        items = [item for key, item in self._items.items() if key not in known]
+        return tuple(
+            Succeeded(item.index, item.key, item.request, self._stored_result(item.key))
+            for item in items
+            if self.status.state(item.key) == "done"
+        )
+
+    def _stored_result(self, key: str) -> ImageResult:
+        images = images_from_files(self._run.ledger.get(key).files, self._run.root)
+        return self._opened.deliver(key, ImageResult(images=tuple(images)))
 
     def stop(self) -> None:
         """Send no new requests."""

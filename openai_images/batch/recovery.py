@@ -15,7 +15,7 @@ from openai_images._util.filenames import NameAllocator
 from openai_images._util.filesystem import Disk
 from openai_images._version import __version__
 from openai_images.batch.folder.folder import BatchFolder, Paths
-from openai_images.batch.folder.image_files import ImageStore
+from openai_images.batch.folder.image_files import ImageStore, remove_saved
 from openai_images.batch.folder.image_inventory import ImageInventory
 from openai_images.batch.items.models import BatchOptions, BatchPlan
 from openai_images.batch.items.plan import (
@@ -142,7 +142,10 @@ class _Recovery:
         notes = self.notes
         self._write_rows(self.inventory.adopt_orphans(self.items, self.ledger))
         try:
-            self._write_rows(self.inventory.move_back(self.items, self.ledger))
+            rows = self.inventory.move_back(self.items, self.ledger)
+            saved = [file for row in rows for file in self.ledger.get(row["key"]).files]
+            self._write_rows(rows)
+            remove_saved(self.folder.disk, saved, self.ledger)
         except OSError as error:
             notes.append(
                 f"images in a fallback folder could not be moved to this folder yet ({error.strerror})"

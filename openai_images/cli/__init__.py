@@ -7,6 +7,7 @@ Must not: import slow modules before a command runs; show a key, a prompt, base6
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TextIO
@@ -15,6 +16,7 @@ from openai_images.cli.console import ResilientStream, prepare_descriptors
 
 __all__ = ["main"]
 
+_INTERRUPTED = 130
 _EXTRAS = {"click": "click", "rich": "rich", "PIL": "Pillow"}
 
 
@@ -35,6 +37,8 @@ def main(
     err.flush()
     for stream in (out, err):
         stream.release()
+    if argv is None and code == _INTERRUPTED:
+        os._exit(code)  # without waiting for threads, which may never end
     return code
 
 
@@ -51,4 +55,4 @@ def _run(argv: Sequence[str], out: ResilientStream, err: ResilientStream) -> int
         return 2
     except KeyboardInterrupt:
         err.write("interrupted\n")
-        return 130
+        return _INTERRUPTED

@@ -56,6 +56,7 @@ class BatchCommand:
         self._display = make_batch_display(console)
         self._batch: Batch | None = None
         self._engine: DaskEngine | None = None
+        self._has_begun = False
         self.reporter = BatchReporter(console, job.options.out)
 
     async def run(self) -> int:
@@ -75,10 +76,14 @@ class BatchCommand:
             return await self._run(client)
 
     def interrupted(self) -> ErrorReport:
-        """Report a Ctrl-C before the first request, or a third one."""
-        batch = self._batch
-        sent = batch is not None and batch.summary.unknown > len(batch.plan.unknown)
-        message = f"interrupted: {'requests that were sent may be billed' if sent else 'nothing was sent'}"
+        """Report a Ctrl-C before the first request, or one after which the batch could not be closed."""
+        self._display.end()
+        batch, sent = self._batch, False
+        if batch is not None and self._has_begun:
+            self._print_summary(batch)
+            sent = batch.summary.unknown > len(batch.plan.unknown) and not self._options.local
+        message = "interrupted" if self._has_begun else "interrupted: nothing was sent"
+        message += ": requests that were sent may be billed" if sent else ""
         return error_report.interrupted_report(message, maybe_billed=sent)
 
     async def _dry_run(self) -> int:
@@ -106,6 +111,8 @@ class BatchCommand:
                     self._print_plan(batch.plan)
                     await asyncio.sleep(0)  # an earlier Ctrl-C is raised here, before anything is sent
                     signals.enter_context(interrupts)
+                    self._has_begun = True
+                    self._display.wait_reason = lambda: batch.wait_reason
                     async with self._display:
                         async for outcome in batch:
                             await wait_writable(self._console.out)
@@ -180,6 +187,8 @@ class BatchCommand:
         error_report.print_error(self._console, report, error)
 
     def _print_summary(self, batch: Batch) -> int:
+        for outcome in batch.unread:  # finished after a second Ctrl-C
+            self.reporter.report_outcome(outcome, self._display)
         summary, progress = batch.summary, self._display.progress
         run_summary = RunSummary(
             summary=summary,

@@ -45,7 +45,7 @@ def status_fields(progress: Progress) -> list[StatusField]:
         (progress.blocked, "blocked by moderation", "yellow"),
         (progress.unknown, "unknown, may be billed", "magenta"),
         (progress.in_flight, "in flight", "cyan"),
-        (progress.waiting, "waiting for limit or retry", ""),
+        (progress.waiting, "waiting to be sent", ""),
     )
     fields = [StatusField(f"{number:,} {words}", style) for number, words, style in counts if number]
     if progress.images:
@@ -61,13 +61,14 @@ def status_fields(progress: Progress) -> list[StatusField]:
 
 
 class BatchDisplay(Display):
-    """Shows only failures."""
+    """Shows only failures; `wait_reason` returns why the batch waits now."""
 
     period = _PERIOD
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(console, clock)
         self.progress = Progress()
+        self.wait_reason: Callable[[], str | None] = lambda: self.progress.wait_reason
         self._updated = self._failures_since = self._started
         self._failures = 0
 
@@ -102,16 +103,19 @@ class BatchDisplay(Display):
 class PlainDisplay(BatchDisplay):
     """Prints a line every 10 or 60 seconds."""
 
-    _printed: Sequence[StatusField] = ()
+    _printed: tuple[Sequence[StatusField], bool] = ([], False)
     _printed_at = 0.0
 
     def tick(self) -> None:
         """Print a line if one is due."""
         super().tick()
-        shown, now = status_fields(self.progress), self.clock()
-        if not shown or (shown == self._printed and now - self._printed_at < _HEARTBEAT):
+        reason, now = self.wait_reason(), self.clock()
+        # The seconds in a reason change all the time.
+        state = (status_fields(evolve(self.progress, wait_reason=None)), reason is not None)
+        shown = status_fields(evolve(self.progress, wait_reason=reason))
+        if not shown or (state == self._printed and now - self._printed_at < _HEARTBEAT):
             return
-        self._printed, self._printed_at = shown, now
+        self._printed, self._printed_at = state, now
         of = "" if self.progress.total is None else f" of {self.progress.total:,}"
         first = f"{self.progress.done:,}{of} done"
         others = (each.text for each in (shown[1:] if self.progress.done else shown))
@@ -178,7 +182,7 @@ class LiveBatchDisplay(BatchDisplay):
     def tick(self) -> None:
         """Redraw the region."""
         super().tick()
-        progress = self.progress
+        progress = evolve(self.progress, wait_reason=self.wait_reason())
         if progress.eta is not None:  # less the time since the update
             progress = evolve(progress, eta=max(0.0, progress.eta - (self.clock() - self._updated)))
         width, is_unicode = self.console.rich.width, self.console.is_unicode

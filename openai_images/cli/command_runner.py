@@ -1,7 +1,8 @@
 """Runs a command: its signals, its log records and warnings, and the report of its end.
 
-Invariants: every end has a message and a code. Ctrl-C, SIGTERM and a closed terminal are the same; a signal that the
-parent process ignores stays ignored. Log records and Python's warnings go through the console, so they appear above a
+Invariants: every end has a message and a code. Ctrl-C, SIGTERM and a closed terminal are the same; a second one ends a
+command within about a second, also if a thread of it never ends; a signal that the parent process ignores stays
+ignored. Log records and Python's warnings go through the console, so they appear above a
 live display; a line begins with `warning:` or `error:`, with `--verbose` with the logger's name; `--quiet` prints only
 errors.
 Must not: stop or cancel anything in a signal handler itself; show a traceback without `--verbose`, as it
@@ -18,7 +19,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any, Self
 
 from attrs import frozen
@@ -27,6 +27,7 @@ from openai_images import ImagesError
 from openai_images._util.heap import keep_freed
 from openai_images.cli.console import Console, Streams
 from openai_images.cli.error_report import (
+    INTERRUPTED,
     ErrorReport,
     interrupted_report,
     name_options,
@@ -36,6 +37,11 @@ from openai_images.cli.error_report import (
 
 _PACKAGE = "openai_images"
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+_GRACE = 1.0
+"""Seconds in which a command ends in order after a second signal."""
+_PATIENCE = 2.0
+"""Seconds after the first signal until a command that still runs prints a note."""
+_STILL_WAITING = "still waiting for a file or for the network; press Ctrl-C again to end now"
 
 
 @frozen(kw_only=True)
@@ -58,11 +64,21 @@ def run_command(
 ) -> int:
     """Run the command and return its exit code; `interrupted` reports a Ctrl-C, SIGTERM or a closed terminal."""
     keep_freed(256 * 1024 * 1024)
-    with diagnostics_to(console), endings_interrupt():
+    runner = asyncio.Runner()
+    loop = runner.get_loop()
+    task = loop.create_task(command)
+
+    def stop() -> None:
+        task.cancel()
+        loop.call_later(_PATIENCE, console.print_message, _STILL_WAITING, "bold yellow")
+
+    with diagnostics_to(console), InterruptHandler(stop, task) as interrupts:
         try:
-            return asyncio.run(command)
-        except KeyboardInterrupt:
-            return report_error(console, interrupted())
+            return _run(runner, task)
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            interrupts.count = 0  # the next ones do not interrupt the report
+            is_reported = task.done() and not task.cancelled() and task.exception() is None
+            return INTERRUPTED if is_reported else report_error(console, interrupted())
         except ImagesError as error:
             return report_error(console, report_from(error), error)
         except ModuleNotFoundError:
@@ -75,19 +91,23 @@ def run_command(
             return report_error(console, ErrorReport(error_type=kind, message=message, advice=advice), error)
 
 
-@contextmanager
-def endings_interrupt() -> Generator[None]:
-    """Handle SIGTERM and a closed terminal as Ctrl-C, so that a command reports what it did and what may be billed."""
-    previous = _install(_interrupt, _SIGNALS[1:])
+def _ignore(*_: object) -> None:
+    pass
+
+
+def _run(runner: asyncio.Runner, task: asyncio.Task[int]) -> int:
+    """Run the task and close the loop, unless it does not end after a second Ctrl-C."""
+    loop = runner.get_loop()
     try:
-        yield
-    finally:
-        _restore(previous)
-
-
-def _interrupt(_: int, frame: FrameType | None) -> None:
-    handler = signal.getsignal(signal.SIGINT)  # asyncio's while a loop runs
-    (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
+        code = loop.run_until_complete(task)
+    except _ForcedEndError:
+        loop.set_exception_handler(_ignore)  # about tasks that never end
+        raise
+    except BaseException:
+        runner.close()
+        raise
+    runner.close()
+    return code
 
 
 def _install(handler: Callable[..., Any], names: tuple[str, ...]) -> dict[signal.Signals, Any]:
@@ -107,13 +127,22 @@ def _restore(previous: dict[signal.Signals, Any]) -> None:
         signal.signal(number, handler)
 
 
-class InterruptHandler:
-    """Calls `stop` in the event loop on the first signal, and cancels this task on the second; Python has the third."""
+class _ForcedEndError(KeyboardInterrupt):
+    """Ends a loop whose task does not end."""
 
-    def __init__(self, stop: Callable[[], object]) -> None:
+
+class InterruptHandler:
+    """Calls `stop` in the event loop on the first signal, and cancels the task on the second.
+
+    A second after that the loop ends with a KeyboardInterrupt, whatever it waits for; after a third signal immediately.
+    The task is by default the current one.
+    """
+
+    def __init__(self, stop: Callable[[], object], task: asyncio.Task[Any] | None = None) -> None:
         self._stop = stop
-        self._task: Any = asyncio.current_task()
-        self._loop = asyncio.get_running_loop()
+        current: Any = asyncio.current_task() if task is None else task
+        self._task: asyncio.Task[Any] = current
+        self._loop = self._task.get_loop()
         self._previous: dict[signal.Signals, Any] = {}
         self.count = 0
 
@@ -124,12 +153,22 @@ class InterruptHandler:
     def __exit__(self, *_: object) -> None:
         _restore(self._previous)
 
-    def _on_signal(self, *_: object) -> None:
+    def _on_signal(self, number: int, _: object) -> None:
+        if self.count and signal.Signals(number).name == "SIGHUP":  # the shell and the kernel both send one
+            return
         self.count += 1
-        if self.count == 2:
-            _restore(self._previous)
+        if self.count > 2:
+            raise _ForcedEndError
         # A handler may run between any two instructions, so the loop calls the step.
-        self._loop.call_soon_threadsafe(self._stop if self.count == 1 else self._task.cancel)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._step, self.count)
+
+    def _step(self, count: int) -> None:
+        if count == 1 and not self._task.done():
+            self._stop()
+            return
+        self._task.cancel()
+        self._loop.call_later(_GRACE, _end_loop)
 
     def end_cancellation(self) -> bool:
         """Return whether the second signal has cancelled the task, which then goes on."""
@@ -137,6 +176,10 @@ class InterruptHandler:
             return False
         self._task.uncancel()
         return True
+
+
+def _end_loop() -> None:
+    raise _ForcedEndError
 
 
 @contextmanager

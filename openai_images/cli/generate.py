@@ -140,6 +140,7 @@ class GenerateCommand:
 
     def interrupted(self) -> ErrorReport:
         """Print the finished images, and report what may be billed after a Ctrl-C at this point."""
+        self._display.end()
         self._reporter.report_images(self._images)
         return error_report.interrupted_report(
             f"interrupted: {self._describe_interrupt()}",

@@ -108,15 +108,15 @@ class ImageReporter:
                 self._destination.parent.rmdir()
 
     def _write_bytes(self, image: Image) -> int:
+        if image.nbytes and self._out.write_bytes(image.data):
+            if image.path is not None:
+                with suppress(OSError):
+                    image.path.unlink()
+            return 0
         saved = self._ensure_saved(image)
-        if saved is None or saved.path is None:
-            return 1
-        if not self._out.write_bytes(saved.data):
+        if saved is not None and self._out.is_lost:
             self._say_where(saved)
-            return 1
-        with suppress(OSError):
-            saved.path.unlink()
-        return 0
+        return 1
 
     def _say_where(self, image: Image) -> None:
         self._console.print_message(f"warning: stdout is closed; the image is {str(image.path)!r}", "yellow")
@@ -125,13 +125,23 @@ class ImageReporter:
         """Return the image with a path, saved in a fallback folder if necessary; None if it is remote."""
         if image.path is not None:
             return image
-        if image.url is not None:
+        if image.url is not None and not image.nbytes:
             message = "a paid image was not fetched from its URL"
             report = ErrorReport(error_type="DownloadError", message=message, urls=(image.url,))
             report_error(self._console, report)
             return None
-        folder = tempfile.mkdtemp(prefix="openai-images-")
-        path = image.save(Path(folder) / self._destination.stem)
+        try:
+            folder = tempfile.mkdtemp(prefix="openai-images-")
+            path = image.save(Path(folder) / self._destination.stem)
+        except OSError as error:
+            message = (
+                f"cannot write to {str(self._destination)!r}, nor to a temporary folder: {error.strerror}"
+            )
+            report = ErrorReport(
+                error_type=type(error).__name__, message=message, advice="A paid image is lost."
+            )
+            report_error(self._console, report, error)
+            return None
         warning = f"warning: {str(self._destination)!r} could not be written; the image is in {folder}"
         self._console.print_message(warning, "yellow")
         return evolve(image, path=path)

@@ -56,6 +56,7 @@ class Display:
 
     period: float | None = None
     _ticker: asyncio.Task[None] | None = None
+    _is_open = False
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console
@@ -68,7 +69,7 @@ class Display:
         return self.clock() - self._started
 
     async def __aenter__(self) -> Self:
-        self._started = self.clock()
+        self._started, self._is_open = self.clock(), True
         self.open()
         if self.period is not None:
             self._ticker = asyncio.create_task(self._keep_ticking(self.period))
@@ -78,7 +79,13 @@ class Display:
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.wait([self._ticker])
-        self.close()
+        self.end()
+
+    def end(self) -> None:
+        """Close it, if it is open."""
+        if self._is_open:
+            self._is_open = False
+            self.close()
 
     def open(self) -> None:
         """Begin; called on entry."""
@@ -87,7 +94,7 @@ class Display:
         """Do what is due."""
 
     def close(self) -> None:
-        """End; called on exit."""
+        """End; called once."""
 
     async def _keep_ticking(self, period: float) -> None:
         while True:

@@ -8,7 +8,8 @@ Must not: listen on an address that is not loopback.
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+import threading
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -98,7 +99,8 @@ async def _serve(
             "Ctrl-C stops it"
         )
         if options.is_open:
-            await asyncio.to_thread(_open_browser, url)
+            # Some browsers return when they are closed: nothing waits for them.
+            threading.Thread(target=_open_browser, args=(url,), daemon=True).start()
         await stopped.wait()
     if count := studio.running_count:
         console.print_note(
@@ -110,7 +112,8 @@ async def _serve(
 def _open_browser(url: str) -> None:
     import webbrowser
 
-    webbrowser.open(url)
+    with suppress(Exception):  # the address is printed
+        webbrowser.open(url)
 
 
 def _stopped_report() -> ErrorReport:

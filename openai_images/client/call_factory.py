@@ -207,7 +207,7 @@ class CallFactory:
             request = evolve(request, model=model)
         if not validator.has_checked(request, stream=stream):
             for doubt in validator(request, stream=stream):
-                _log.warning("%s; sent anyway", doubt)
+                _log.warning("%s; the server decides", doubt)
             for notice in validator.ending(request):
                 _log.warning("%s", notice)
         if isinstance(request, EditRequest):

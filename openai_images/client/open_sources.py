@@ -73,7 +73,7 @@ async def open_images(request: EditRequest, validator: RequestValidator) -> Edit
         [_source_info(image) for image in opened], official=validator.official, as_json=as_json
     )
     for doubt in validator.pictures(problems):
-        _log.warning("%s; sent anyway", doubt)
+        _log.warning("%s; the server decides", doubt)
     return images
 
 

@@ -22,7 +22,7 @@ from attrs import define, evolve, field
 
 from openai_images._util.filenames import image_stems, stem_of
 from openai_images._util.filesystem import Disk
-from openai_images.batch.folder.image_files import file_name
+from openai_images.batch.folder.image_files import file_name, remove_saved
 from openai_images.batch.items.models import BatchPlan
 from openai_images.batch.items.plan import FolderFindings
 from openai_images.batch.items.resolved_item import ResolvedItem
@@ -206,6 +206,7 @@ class Images:
                 notes.append(f"{key[:60]!r} is done, but its images are on the machine of {worker}: {places}")
             else:
                 self._extend(id_, ledger, done_row(key, record.request, files, moved=True))
+                remove_saved(Disk(), record.files, ledger)
         return notes
 
     def share(

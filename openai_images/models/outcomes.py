@@ -101,10 +101,10 @@ class Progress:
 
     `total` is None if the number of requests is unknown. `failed` counts all failures, `blocked` those by the safety
     system, `unknown` those that may have been billed. `in_flight` counts the requests that are sent, `waiting` those
-    that wait for a limit. `images` counts the images received; `elapsed` is the time since the start and `eta` the
-    estimated time left, in seconds. `spent` is in US dollars, None while no cost is known; `unpriced` counts results of
-    unknown cost. If nothing is sent for more than a few seconds, `wait_reason` says why and until when; otherwise it is
-    None.
+    that wait for a limit, the next attempt or the disk. `images` counts the images received; `elapsed` is the time
+    since the start and `eta` the estimated time left, in seconds. `spent` is in US dollars, None while no cost is
+    known; `unpriced` counts results of unknown cost. If nothing is sent for more than a few seconds, `wait_reason` says
+    why and until when, counted from the time of this progress; otherwise it is None.
     """
 
     total: int | None = None
@@ -117,7 +117,7 @@ class Progress:
     """Failed requests that may have been billed."""
     in_flight: int = 0
     waiting: int = 0
-    """Requests that wait for a limit."""
+    """Requests that wait for a limit, the next attempt or the disk."""
     images: int = 0
     elapsed: float = 0.0
     """Seconds since the start of the run."""

@@ -63,7 +63,7 @@ async def test_full_for_pictures(
     assert str(ran.error) == (
         f"the batch stopped because {str(out)!r} could not be written ({FULL}); free disk space or fix the "
         "permissions, then run it again to continue. Paid images that could not be written were saved elsewhere, and "
-        f"the next run copies them here (if it reports their items as unknown, move them to {str(out / 'images')!r}):"
+        f"the next run moves them here (if it reports their items as unknown, move them to {str(out / 'images')!r}):"
         f"\n  {path}"
     )
     assert (ran.summary.reason, ran.summary.done, ran.summary.not_started) == ("folder", 3, 6)
@@ -74,6 +74,18 @@ async def test_full_for_pictures(
     assert (len(again.done), again.summary.done, max(posts(server).values())) == (6, 9, 1)
     assert pictures(out) == [f"{number:05d}.png" for number in range(1, 10)]
     assert rows(out)[-1]["state"] == "done"
+    assert list(elsewhere.iterdir()) == []
+
+
+async def test_only_what_a_batch_saved_is_removed(client: ImagesClient, out: Path, elsewhere: Path) -> None:
+    """A journal may name any file, and an item that was left out may have the same one."""
+    ran = await run(client, many(3), out, disk=full_for_pictures(out, "write"), concurrency=1)
+    (saved,) = (Path(path) for path in ran.summary.saved_elsewhere)
+    own = saved.parent.rename(elsewhere / "holiday") / saved.name
+    journal = out / "journal.jsonl"
+    journal.write_text(journal.read_text().replace(str(saved), str(own)))
+    assert (await run(client, many(3), out)).plan.done == ("00001", "00002", "00003")
+    assert own.read_bytes() == PNG
 
 
 async def test_a_folder_that_is_renamed_meanwhile(

@@ -87,7 +87,7 @@ def test_what_is_worth_saying() -> None:
         "3 blocked by moderation",
         "1 unknown, may be billed",
         "16 in flight",
-        "4 waiting for limit or retry",
+        "4 waiting to be sent",
         "118 images/min",
         "$3.71 spent and 2 of unknown cost",
         "2 min 12 s left",
@@ -118,6 +118,25 @@ def test_lines_now_and_then(time: Time) -> None:
         "  1 min 30 s  2 of 9 done, 1 in flight",
         "  2 min 30 s  2 of 9 done, 1 in flight",
     ]
+
+
+def test_a_wait_is_described_as_it_is_now(time: Time, terminal: Console) -> None:
+    """Its seconds are those of the line, not of the last change; they alone are no reason for a line."""
+    console = Console(io.StringIO(), io.StringIO())
+    plain, live = PlainDisplay(console, time.clock()), LiveBatchDisplay(terminal, time.clock())
+    for display in (plain, live):
+        display.update(Progress(total=9, waiting=1, wait_reason="limited, 90 s from now"))
+        display.wait_reason = lambda: f"limited, {90 - time.seconds:.0f} s from now"
+    for second in range(10, 80, 10):
+        time.seconds = float(second)
+        plain.tick()
+    assert written(console).splitlines() == [
+        "        10 s  0 of 9 done, 1 waiting to be sent, limited, 80 s from now",
+        "  1 min 10 s  0 of 9 done, 1 waiting to be sent, limited, 20 s from now",
+    ]
+    live.open()
+    live.close()
+    assert "limited, 20 s from now" in written(terminal)
 
 
 def test_ten_thousand_pictures_are_a_few_lines(time: Time) -> None:
@@ -171,8 +190,7 @@ def test_the_rest_of_a_storm_is_counted_at_the_end(time: Time) -> None:
                 "740 done · 12 failed",
                 "3 blocked by moderation",
                 "1 unknown, may be billed · 16 in flight",
-                "4 waiting for limit or retry",
-                "118 images/min",
+                "4 waiting to be sent · 118 images/min",
                 "$3.71 spent and 2 of unknown cost",
                 "2 min 12 s left · 6 min 40 s so far",
             ],
@@ -182,7 +200,7 @@ def test_the_rest_of_a_storm_is_counted_at_the_end(time: Time) -> None:
             [
                 "━" * 50 + "╍╍" + "─" * 13 + " 756/1,000 75%",
                 "740 done · 12 failed · 3 blocked by moderation · 1 unknown, may be billed",
-                "16 in flight · 4 waiting for limit or retry · 118 images/min",
+                "16 in flight · 4 waiting to be sent · 118 images/min",
                 "$3.71 spent and 2 of unknown cost · 2 min 12 s left · 6 min 40 s so far",
             ],
         ),
@@ -192,7 +210,7 @@ def test_the_rest_of_a_storm_is_counted_at_the_end(time: Time) -> None:
                 "━" * 76 + "╍╍" + "─" * 22 + " 756/1,000 75%",
                 (
                     "740 done · 12 failed · 3 blocked by moderation · 1 unknown, may be billed · 16 in flight · "
-                    "4 waiting for limit or retry"
+                    "4 waiting to be sent"
                 ),
                 "118 images/min · $3.71 spent and 2 of unknown cost · 2 min 12 s left · 6 min 40 s so far",
             ],
@@ -244,7 +262,7 @@ def test_the_region_is_drawn_in_place(terminal: Console, time: Time) -> None:
         "a word before",
         "━" * 50 + "╍╍" + "─" * 13 + " 756/1,000 75%",
         "740 done · 12 failed · 3 blocked by moderation · 1 unknown, may be billed",
-        "16 in flight · 4 waiting for limit or retry · 118 images/min",
+        "16 in flight · 4 waiting to be sent · 118 images/min",
         "$3.71 spent and 2 of unknown cost · 1 min 42 s left · 30 s so far",
     ]
     assert not screen.is_cursor_visible

@@ -44,6 +44,15 @@ def test_what_a_run_refuses(cli: Cli, argv: list[str], said: str) -> None:
     assert "nothing was sent" in dry.err
 
 
+def test_what_is_doubtful_is_not_said_to_be_sent(cli: Cli) -> None:
+    """Only a run sends it."""
+    argv = ("-p", "a fox", "--out", "out", "--quality", "ultra", "--base-url", "http://127.0.0.1:1/v1")
+    dry = cli("batch", *argv, "--dry-run")
+    assert dry.code == 0
+    assert "; the server decides\n" in dry.err
+    assert "sent" not in dry.err.replace("nothing was sent", "")
+
+
 @pytest.mark.parametrize("out", ["file/out", "x" * 300, "in/file/out/deep"])
 def test_a_folder_that_cannot_be_made(cli: Cli, out: str) -> None:
     """It is found without making it, and nothing is left of the search."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from openai_images._util.aio import run_to_completion
 from openai_images.cli.command_runner import InterruptHandler
 
 ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -34,7 +35,7 @@ def handlers() -> Iterator[dict[signal.Signals, Any]]:
 async def test_the_first_stops_and_the_second_cancels(
     handlers: dict[Any, Any], number: signal.Signals
 ) -> None:
-    """In the loop, and in this order; then the signals are as they were, so that a third one ends everything."""
+    """In the loop, and in this order; a third one ends everything at once."""
     called: list[str] = []
     with InterruptHandler(lambda: called.append("stop")) as interrupts:
         signal.raise_signal(number)
@@ -42,13 +43,44 @@ async def test_the_first_stops_and_the_second_cancels(
         await asyncio.sleep(0)
         assert (called, interrupts.count) == (["stop"], 1)
         signal.raise_signal(signal.SIGINT)
-        assert {each: signal.getsignal(each) for each in ENDINGS} == handlers
         with pytest.raises(asyncio.CancelledError):
             await asyncio.sleep(0)
         assert interrupts.end_cancellation()
-    assert (called, interrupts.count) == (["stop"], 2)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert (called, interrupts.count) == (["stop"], 3)
+    assert {each: signal.getsignal(each) for each in ENDINGS} == handlers
+
+
+async def test_a_closed_terminal_is_one_signal() -> None:
+    """The shell and the kernel both send it: the second one abandons nothing."""
+    called: list[str] = []
+    with InterruptHandler(lambda: called.append("stop")) as interrupts:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGHUP)
+        await asyncio.sleep(0)
+    assert (called, interrupts.count) == (["stop"], 1)
+
+
+def test_the_second_ends_a_loop_that_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the task does not end when it is cancelled."""
+    monkeypatch.setattr("openai_images.cli.command_runner._GRACE", 0.0)
+
+    async def stubborn() -> None:
+        with InterruptHandler(lambda: None):
+            for _ in range(2):
+                signal.raise_signal(signal.SIGINT)
+            await run_to_completion(asyncio.Event().wait())
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(stubborn())
     with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(number)
+        loop.run_until_complete(task)
+    for each in asyncio.all_tasks(loop):
+        each.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        loop.run_until_complete(task)
+    loop.close()
 
 
 async def test_without_a_signal_everything_is_put_back(handlers: dict[Any, Any]) -> None:

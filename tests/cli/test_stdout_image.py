@@ -1,9 +1,12 @@
 """`-o -`: one image on stdout, and nothing else; and what a call cost, on stderr and in JSON."""
 
+import errno
 import io
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +16,8 @@ import pytest
 
 from openai_images import Image, ImageResult, ImagesClient, Usage
 from openai_images.cli import main
-from openai_images.cli.image_reporter import cost_note
+from openai_images.cli.console import Console
+from openai_images.cli.image_reporter import ImageReporter, cost_note
 from tests.cli.conftest import Terminal, names
 
 Cli = Callable[..., Any]
@@ -169,3 +173,30 @@ def made(output_tokens: int | None, model: str = "gpt-image-2") -> ImageResult:
 def test_what_is_said_of_the_cost(result: ImageResult, said: str) -> None:
     """Never zero for what nobody knows."""
     assert cost_note(result, is_local=False) == said
+
+
+def reporter(out: io.TextIOWrapper, err: io.StringIO, *, to_stdout: bool) -> ImageReporter:
+    """One whose images are all in memory, as when their files could not be written."""
+    return ImageReporter(Console(out, err), Path("o"), "x", is_local=False, to_stdout=to_stdout)
+
+
+def test_an_image_in_memory_needs_no_file(temporary: Path, pictures: dict[str, bytes]) -> None:
+    """Its bytes go to stdout, and nothing is said of a folder."""
+    out, err = Bytes(), io.StringIO()
+    result = ImageResult((Image.from_bytes(pictures["png"]),))
+    assert reporter(out, err, to_stdout=True).report_result(result) == 0
+    data: Any = out.data
+    assert (data.getvalue(), names(temporary)) == (pictures["png"], [])
+    assert temporary.name not in err.getvalue()
+
+
+def test_an_image_that_fits_nowhere(pictures: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command says what is lost, and goes on."""
+
+    def full(**_: str) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    out, err = Bytes(), io.StringIO()
+    assert reporter(out, err, to_stdout=False).report_images([Image.from_bytes(pictures["png"])]) == 1
+    assert err.getvalue().startswith("error: cannot write to 'o', nor to a temporary folder: No space left")

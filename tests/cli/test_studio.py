@@ -1,10 +1,12 @@
 """`openai-images studio`."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -119,16 +121,18 @@ def test_its_address_is_printed_anyway() -> None:
 
 
 def test_it_opens_the_browser(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the address that it prints; a Ctrl-C there is one here."""
+    """With the address that it prints; Ctrl-C does not wait for a browser that is open."""
     opened: list[str] = []
+    is_closed = threading.Event()
 
     def open_browser(url: str) -> bool:
         opened.append(url)
-        signal.raise_signal(signal.SIGINT)
-        return True
+        os.kill(os.getpid(), signal.SIGINT)
+        return is_closed.wait(60)
 
     monkeypatch.setattr("webbrowser.open", open_browser)
     done = cli("studio", "--local")
+    is_closed.set()
     assert (done.code, done.out) == (130, opened[0] + "\n")
 
 

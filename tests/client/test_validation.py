@@ -56,7 +56,7 @@ async def test_another_server_is_asked_all_the_same(
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert warnings[0].startswith("safety_identifier:")
-    assert warnings[0].endswith("sent anyway")
+    assert warnings[0].endswith("; the server decides")
 
 
 async def test_strict_refuses_what_is_doubtful(server: LocalImagesServer) -> None:

@@ -9,15 +9,16 @@ from typing import Any
 
 
 @contextmanager
-def started(*argv: str, stdout: Any = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
-    """The command in a process, killed at the latest when the block ends."""
-    command = [sys.executable, "-m", "openai_images", *argv]
+def started(*argv: str, stdout: Any = subprocess.PIPE, before: str = "") -> Iterator[subprocess.Popen[str]]:
+    """The command in a process, killed at the latest when the block ends; `before` is code that runs first."""
+    code = f"import sys\n{before}\nfrom openai_images.cli import main\nsys.exit(main())"
+    command = [sys.executable, *(["-c", code] if before else ["-m", "openai_images"]), *argv]
     # A shell starts its background jobs with SIGINT ignored, and children inherit that.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         running = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
     with running:
         try:
             yield running

@@ -111,6 +111,11 @@ def test_pickling_and_copying(kind: type[errors.ImagesError]) -> None:
         assert other.attempts == 3
 
 
+def test_its_text_has_the_name_of_the_official_package() -> None:
+    """A handler that was written for that one must not fail in turn."""
+    assert errors.ImagesError("what happened").message == "what happened"
+
+
 @pytest.mark.parametrize("kind", CLASSES)
 def test_a_plain_one_has_its_defaults(kind: type[errors.ImagesError]) -> None:
     """What a call has not filled in is there all the same."""

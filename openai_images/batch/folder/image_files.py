@@ -4,14 +4,14 @@ Invariants: an image is written to a part file, synced, and renamed; nothing is 
 `downloads` is synced and renamed, not copied; a paid image that cannot be written to the folder goes to a fallback
 folder, or, if that fails, stays in memory in the exception. The files in `downloads` can be downloaded again, so that
 folder is emptied at the start and the end of a run. All except `Downloads.new_sink` blocks.
-Must not: remove a complete image.
+Must not: remove a complete image, except from a fallback folder after the row of its copy is on disk.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,11 +21,13 @@ from openai_images._util.atomic_file import part_path
 from openai_images._util.filenames import image_stems
 from openai_images._util.filesystem import Disk, FileStat, write_file
 from openai_images.batch.journal.journal_reader import StoredFile
+from openai_images.batch.journal.ledger import Ledger
 from openai_images.client.files import FileSink
 from openai_images.models import media
 from openai_images.models.image import Image
 
 _FOLDER = "downloads"
+_FALLBACK_PREFIX = "openai-images-saved-"
 _FLUSH = 1024 * 1024
 """Bytes of an image that are gathered before a thread writes them: each step costs as much CPU time as half of them."""
 
@@ -75,6 +77,7 @@ class ImageStore:
             try:
                 return evolve(self._store_in(self._fallback_folder(), images_by_stem), error=error)
             except OSError:
+                self._remove_fallback_folder()
                 why = error.strerror or type(error).__name__
                 msg = f"the image could not be written to {self.place!r} ({why}), nor to a temporary folder"
                 raise ImageNotStoredError(msg, images) from None
@@ -125,8 +128,25 @@ class ImageStore:
 
     def _fallback_folder(self) -> Path:
         if self._fallback is None:
-            self._fallback = Path(tempfile.mkdtemp(prefix="openai-images-saved-"))
+            self._fallback = Path(tempfile.mkdtemp(prefix=_FALLBACK_PREFIX))
         return self._fallback
+
+    def _remove_fallback_folder(self) -> None:
+        """Remove the fallback folder if nothing could be written to it."""
+        if self._fallback is not None:
+            with suppress(OSError):
+                self._disk.remove_folder(self._fallback)
+                self._fallback = None
+
+
+def remove_saved(disk: Disk, files: Iterable[StoredFile], ledger: Ledger) -> None:
+    """Remove images from fallback folders after they were moved, unless another item has them, and empty folders."""
+    kept = {file.name for record in ledger.records.values() for file in record.files if file.is_outside}
+    for path in (Path(file.name) for file in files if file.is_outside and file.name not in kept):
+        if path.parent.name.startswith(_FALLBACK_PREFIX):  # a journal may name any file
+            with suppress(OSError):
+                disk.remove(path)
+                disk.remove_folder(path.parent)
 
 
 class Downloads:

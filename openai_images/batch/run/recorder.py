@@ -56,7 +56,8 @@ class ItemRecorder:
         run, loop = self.run, asyncio.get_running_loop()
         arguments = (self.work.stem, images, self.work.image_count, before)
         try:
-            stored = await loop.run_in_executor(run.threads, run.store.save, *arguments)
+            with run.writing():
+                stored = await loop.run_in_executor(run.threads, run.store.save, *arguments)
         except ImageNotStoredError as error:
             run.halt(error)
             fields = error_fields(error)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,7 @@ from typing import Protocol
 from attrs import evolve, frozen
 
 from openai_images._util.filesystem import Disk
+from openai_images._util.waits import OpenWaits
 from openai_images.batch.folder.image_files import StoredImages
 from openai_images.batch.items.models import BatchOptions, BatchPlan
 from openai_images.batch.items.plan import StopReason
@@ -149,13 +151,20 @@ class RunState:
         self.budget = BudgetGate(self._new_budget())
         self.breaker = CircuitBreaker(options.max_outage, caller.timing)
         self.threads = ThreadPoolExecutor(_THREADS, "openai_images batch")
+        self._writes = OpenWaits()
         self.stop_reason = StopReason()
         self.has_reported_missing = False
         self.store = opened.new_store(disk)
 
     def wait_reason(self) -> str | None:
         """Return why requests wait, if they do."""
-        return self.caller.wait_reason() or self.breaker.wait_reason
+        timing, cause = self.caller.timing, f"a write to {self.store.place!r} has not ended"
+        write = self._writes.reason(cause, timing.monotonic(), timing.wall())
+        return self.caller.wait_reason() or self.breaker.wait_reason or write
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Record a write, which lasts until the block is left, for `wait_reason`."""
+        return self._writes.hold(self.caller.timing.monotonic())
 
     def cost(self, item: ResolvedItem) -> RequestCost:
         """Return the possible cost of an item."""
@@ -195,7 +204,8 @@ class RunState:
         """
         row = dated_row(row, timestamp(self.caller.timing.wall()))
         try:
-            await self.store.append(row, has_images=has_images)
+            with self.writing():
+                await self.store.append(row, has_images=has_images)
         except OSError as error:
             self.halt(error, images)
             raise
@@ -231,7 +241,7 @@ class RunState:
             if self.stop_reason.saved_elsewhere:
                 places = "".join(f"\n  {path}" for path in self.stop_reason.saved_elsewhere)
                 msg += (
-                    ". Paid images that could not be written were saved elsewhere, and the next run copies them here "
+                    ". Paid images that could not be written were saved elsewhere, and the next run moves them here "
                     f"(if it reports their items as unknown, move them to {self.store.images_place!r}):{places}"
                 )
             return BatchFolderError(msg)
