@@ -258,6 +258,15 @@ class PartialResultError(ImagesError):
         self.errors = tuple(errors)
 
 
+class StoppedBeforeSendError(ImagesError):
+    """The run of many calls was stopped before this request was sent; its call has no outcome if none was sent.
+
+    Not billed. To do: send it again.
+    """
+
+    safe_to_resend = True
+
+
 class ClusterError(ImagesError):
     """The cluster of a batch failed or is unreachable; all sent requests are recorded. To do: run the batch again."""
 

@@ -9,7 +9,7 @@ stops the batch, and another run sends the item.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 from attrs import evolve
 
@@ -26,6 +26,7 @@ from openai_images.batch.run.recorder import (
 )
 from openai_images.batch.run.run_state import RunState, WorkItem
 from openai_images.batch.run.verdicts import classify_failure, remote_urls, stops_batch
+from openai_images.client.attempts import STOPPED
 from openai_images.errors import (
     APIConnectionError,
     ConfigurationError,
@@ -34,6 +35,7 @@ from openai_images.errors import (
     OutcomeUnknownError,
     RateLimitError,
     RequestInvalidError,
+    StoppedBeforeSendError,
 )
 from openai_images.models.cost import cost_of
 from openai_images.models.image import Image, is_remote
@@ -44,6 +46,7 @@ _MAX_DELAYS = 8
 """How often one item may get a retryable error, after the client's retries each time: the item may be the cause."""
 
 _RUN_ENDED = "the run ended before its response"
+_LOCAL_ERRORS = (ConfigurationError, RequestInvalidError, StoppedBeforeSendError)
 _NO_BUDGET = "its last attempt may have been billed, and the budget does not allow another one"
 
 
@@ -79,7 +82,7 @@ class ItemRunner(CallObserver):
             raise
         except OSError:  # of the journal, before anything was sent
             await run_to_completion(self._abandon())
-            self._observer.on_wait()  # raises, as the batch is stopped, unless it may have been billed
+            self._drop_if_not_billed()
             raise
         except BaseException as error:
             await run_to_completion(self._abandon(images=getattr(error, "images", ())))
@@ -93,6 +96,10 @@ class ItemRunner(CallObserver):
     def on_wait(self) -> None:
         """Forward the wait."""
         self._observer.on_wait()
+
+    def waiting(self) -> AbstractContextManager[object]:
+        """Forward the context of a wait."""
+        return self._observer.waiting()
 
     async def before_send(self, attempt: int) -> None:
         """Write the `sent` row before the first byte is sent."""
@@ -113,26 +120,37 @@ class ItemRunner(CallObserver):
         try:
             await self._recorder.record("refused", error_fields(error))
         finally:
-            await self._observer.on_not_executed(error)
+            if not self._is_unknown:
+                await self._observer.on_not_executed(error)
 
     def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
         """Forward the retry."""
         self._observer.on_retry(attempt, error, seconds)
 
     async def _generate(self) -> ImageResult:
+        try:
+            return await self._call()
+        except StoppedBeforeSendError:
+            if self._may_be_billed:
+                raise OutcomeUnknownError(STOPPED) from None
+            raise
+
+    async def _call(self) -> ImageResult:
+        """Make a call, and others while the server executes no request."""
         breaker = self._run.breaker
         while True:
-            is_probe = await breaker.acquire(self._observer.on_wait)
+            with self._observer.waiting():
+                is_probe = await breaker.acquire(self._observer.on_wait)
             try:
                 result = await self._run.caller.generate(self._item.request, self)
             except ImagesError as error:
                 if self._is_item_error(error):
-                    is_local = isinstance(error, RequestInvalidError | ConfigurationError)
+                    is_local = isinstance(error, _LOCAL_ERRORS)
                     self._release_breaker(is_probe, has_response=not is_local)
                     raise
                 if not breaker.record_failure(error, is_probe=is_probe):
                     self._run.halt(error)
-                    self._observer.on_wait()  # as above
+                    self._drop_if_not_billed()
                     raise
             except BaseException:
                 self._release_breaker(is_probe, has_response=False)
@@ -141,9 +159,18 @@ class ItemRunner(CallObserver):
                 breaker.record_success()
                 return result
 
+    @property
+    def _may_be_billed(self) -> bool:
+        return self._may_have_run or self._is_unknown
+
+    def _drop_if_not_billed(self) -> None:
+        """Raise `StoppedBeforeSendError`, as the batch is stopped, unless an attempt may have been billed."""
+        if not self._may_be_billed:
+            self._observer.on_wait()
+
     def _is_item_error(self, error: ImagesError) -> bool:
         """Return whether this error is the item's own, not that of a server that is down or overloaded."""
-        if isinstance(error, RateLimitError) or not error.safe_to_resend:
+        if isinstance(error, RateLimitError | StoppedBeforeSendError) or not error.safe_to_resend:
             return True
         self._delays += 1
         return not isinstance(error, APIConnectionError) and self._delays >= _MAX_DELAYS
