@@ -16,8 +16,8 @@ from openai_images import (
     RetryPolicy,
 )
 from openai_images.server import LocalImagesServer
-from tests.helpers.batch_runs import many, states
-from tests.helpers.clients import FakeTime
+from tests.helpers.batch_runs import many, run, states
+from tests.helpers.clients import FakeTime, client_of
 from tests.helpers.leaks import until
 from tests.helpers.waits import Waits
 
@@ -94,6 +94,10 @@ async def test_images_of_a_cancelled_item(server: LocalImagesServer, out: Path) 
         await asyncio.wait([task])
     assert states(out, "boat") == ["sent", "unknown"]
     assert len(list((out / "images").iterdir())) == 10
+    async with client_of(server) as client:
+        ran = await run(client, [item], out, retry_unknown=True)
+    assert (ran.done, server.requests[-1].json["n"], server.posts) == (["boat"], 10, 3)
+    assert len(list((out / "images").iterdir())) == 20
 
 
 async def test_economy_that_is_stopped_during_an_upload(server: LocalImagesServer, out: Path) -> None:

@@ -87,7 +87,8 @@ class ItemRecorder:
         """Write a row to the disk, after the names of its images. Raises OSError after it has stopped the batch."""
         item = self.work.item
         files = {"files": files_field(stored.files)} if stored is not None and stored.files else {}
-        count, expected = len(files.get("files", ())), self.work.image_count
+        count = 0 if stored is None else sum(not file.is_damaged for file in stored.files)
+        expected = self.work.image_count
         is_incomplete = state in ("failed", "unknown") and 0 < count < expected
         missing = {"missing": expected - count} if is_incomplete else {}
         row = {"state": state, "key": item.key, "request": item.digest, **fields, **missing, **files}
