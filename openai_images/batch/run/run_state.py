@@ -155,7 +155,7 @@ class RunState:
 
     def wait_reason(self) -> str | None:
         """Return why requests wait, if they do."""
-        return self.caller.wait_reason() or self.breaker.wait_reason
+        return self.caller.wait_reason() or self.breaker.wait_reason or self.budget.wait_reason
 
     def cost(self, item: ResolvedItem) -> RequestCost:
         """Return the possible cost of an item."""
