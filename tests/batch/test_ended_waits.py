@@ -13,6 +13,7 @@ from openai_images import (
     Failed,
     GenerateRequest,
     ImagesClient,
+    Limits,
     RetryPolicy,
 )
 from openai_images.server import LocalImagesServer
@@ -98,6 +99,25 @@ async def test_images_of_a_cancelled_item(server: LocalImagesServer, out: Path) 
         ran = await run(client, [item], out, retry_unknown=True)
     assert (ran.done, server.requests[-1].json["n"], server.posts) == (["boat"], 10, 3)
     assert len(list((out / "images").iterdir())) == 20
+
+
+async def test_urls_of_a_cancelled_item(server: LocalImagesServer, out: Path) -> None:
+    """Those of its first ten images are in the journal: the next run downloads them, and sends nothing."""
+    waits = Waits()
+    server.script("url_answer", OVERLOADED)
+    item = BatchItem("boat", GenerateRequest("a boat", model="gpt-image-2", n=20))
+    async with (
+        client_of(server, timing=waits.timing, limits=Limits(concurrency=1)) as client,
+        Batch(client, [item], out) as batch,
+    ):
+        task = asyncio.ensure_future(anext(batch))
+        await asyncio.wait_for(waits.asleep.wait(), 60)
+        task.cancel()
+        await asyncio.wait([task])
+    async with client_of(server) as client:
+        ran = await run(client, [item], out)
+        assert (ran.plan.away, ran.summary.incomplete, server.posts) == (("boat",), 1, 2)
+        assert len(list((out / "images").iterdir())) == 10
 
 
 async def test_economy_that_is_stopped_during_an_upload(server: LocalImagesServer, out: Path) -> None:

@@ -255,6 +255,8 @@ class ItemRunner(CallObserver):
             if self._recorder.is_open:
                 with suppress(OSError):  # the error has stopped the batch
                     fields = {"message": _RUN_ENDED} if error is None else error_fields(error)
+                    urls = [image.url for image in images if is_remote(image)]
+                    fields |= {"urls": urls} if urls else {}
                     unknown = self._may_have_run or self._is_unknown
                     await self._recorder.record("unknown" if unknown else "refused", fields, stored)
         finally:
