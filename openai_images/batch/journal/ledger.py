@@ -29,7 +29,7 @@ class ItemRecord:
 
     `request` is the digest of the last request, `stem` the name of its files, `image_count` the number of requested
     images; `files` are those stored, in any state, and `urls` those of remote images. `blocked`: the safety system
-    blocked it. `facts` are those of the last response,
+    blocked it; `is_unknown`: another part of it may have been billed. `facts` are those of the last response,
     `earlier_facts` those of earlier responses, by the stems of their files. `same_as` is the key of the item whose
     files it shares.
     """
@@ -48,6 +48,7 @@ class ItemRecord:
     facts: ResponseFacts = NO_FACTS
     earlier_facts: tuple[tuple[str, ResponseFacts], ...] = ()
     same_as: str = ""
+    is_unknown: bool = False
 
     def facts_of(self, file: StoredFile) -> ResponseFacts:
         """Return the facts of this file's response."""
@@ -272,6 +273,7 @@ class Ledger:
             facts or before.facts,
             before.earlier_facts,
             row.get("same_as", "" if facts else before.same_as),
+            row["state"] == "unknown" or (before.is_unknown and state == "away"),
         )
 
     def _mark_unreadable(self, key: str) -> None:
