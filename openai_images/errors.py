@@ -22,6 +22,7 @@
     ├── ResponseTooLargeError               also an OutcomeUnknownError
     ├── DownloadError                       url, urls, response
     ├── PartialResultError                  result, errors
+    ├── StoppedBeforeSendError              in PartialResultError.errors: not sent, as the run was stopped
     ├── ClusterError                        the cluster that runs a batch failed or is unreachable
     └── OutcomeUnknownError                 sent, but it is unknown whether it was executed
 
