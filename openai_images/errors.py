@@ -22,6 +22,7 @@
     ├── ResponseTooLargeError               also an OutcomeUnknownError
     ├── DownloadError                       url, urls, response
     ├── PartialResultError                  result, errors
+    ├── StoppedBeforeSendError              in PartialResultError.errors: not sent, as the run was stopped
     ├── ClusterError                        the cluster that runs a batch failed or is unreachable
     └── OutcomeUnknownError                 sent, but it is unknown whether it was executed
 
@@ -261,6 +262,15 @@ class PartialResultError(ImagesError):
         super().__init__(message)
         self.result = result
         self.errors = tuple(errors)
+
+
+class StoppedBeforeSendError(ImagesError):
+    """The run of many calls was stopped before this request was sent; its call has no outcome if none was sent.
+
+    Not billed. To do: send it again.
+    """
+
+    safe_to_resend = True
 
 
 class ClusterError(ImagesError):

@@ -143,6 +143,12 @@ class WaitTimer:
             self._when = None if seconds is None else self._loop.time() + seconds
             self._arm()
 
+    def expire(self) -> None:
+        """End the wait that has begun, if there is one, in another task than the running one."""
+        if self._task is not None and not self.expired:
+            self.expired = True
+            self._task.cancel()
+
     def cancel(self) -> None:
         """Cancel the loop's timer. Idempotent."""
         if self._handle is not None:
@@ -183,5 +189,4 @@ class WaitTimer:
         if self._when > self._loop.time() + _RESOLUTION:
             self._arm()
         else:
-            self.expired = True
-            self._task.cancel()
+            self.expire()

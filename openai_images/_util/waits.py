@@ -68,20 +68,25 @@ class OpenWaits:
 
 
 class LongWaits:
-    """The long waits of a client's calls between two attempts."""
+    """The long waits of a client's calls between two attempts, or of one call."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: LongWaits | None = None) -> None:
+        """Also add the waits of a call to those of its `client`."""
         self._waits = dict[object, Wait]()
+        self._client = client
         self._logged = dict[str, float]()  # by cause, the time until which others are not logged
 
     @contextmanager
     def hold(self, cause: str, seconds: float, now: float, wall: float) -> Generator[Wait | None]:
         """Log a wait that begins now, unless it is short; it lasts until the block is left."""
-        wait, key = Wait(now + seconds, cause), object()
+        if self._client is not None:
+            with self._client.hold(cause, seconds, now, wall) as wait, self._keep(wait):
+                yield wait
+            return
+        wait = Wait(now + seconds, cause)
         if seconds <= LONG_WAIT:
             yield None
             return
-        self._waits[key] = wait
         is_logged = wait.end > self._logged.get(cause, -math.inf) + 1
         if is_logged:
             if len(self._logged) >= _MAX_CAUSES:
@@ -89,13 +94,22 @@ class LongWaits:
             self._logged[cause] = wait.end + LOG_INTERVAL
             _log.warning("%s", wait.describe(now, wall))
         try:
-            yield wait
+            with self._keep(wait):
+                yield wait
         except BaseException:
             if is_logged:
                 self._logged.pop(cause, None)
             raise
+
+    @contextmanager
+    def _keep(self, wait: Wait | None) -> Generator[None]:
+        key = object()
+        if wait is not None:
+            self._waits[key] = wait
+        try:
+            yield
         finally:
-            del self._waits[key]
+            self._waits.pop(key, None)
 
     def reason(self, now: float, wall: float) -> str | None:
         """Describe the wait that ends last; None without one."""

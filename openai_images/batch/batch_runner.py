@@ -64,6 +64,7 @@ class BatchRunner:
         self._pending: deque[Outcome] = deque()
         self._yielded = set[str]()
         self._started = False
+        self._progress = progress
         self._remote = remote
         self._streak = FailureStreak(options.max_identical_failures)  # of items that run in a cluster
         self._outcomes = Outcomes(
@@ -179,13 +180,17 @@ class BatchRunner:
             can_send = key in self._to_send
             work = planned_work(self._opened, self._items[key], self._options, can_send=can_send)
             if work.can_send and self._options.budget is not None:
-                reservation = await self._run.budget.reserve(self._run.cost(work.item))
+                reservation = await self._run.budget.reserve(self._run.cost(work.item), self._report)
                 if reservation is None:
                     self._run.stop_reason.set("budget")
                     return
                 work = evolve(work, reservation=reservation)
             self._work[key] = work
             yield RequestItem(work.item.index, key, self._items[key].request)
+
+    def _report(self) -> None:
+        if self._progress is not None:
+            self._progress(self._outcomes.progress)
 
     async def _run_item(self, item: RequestItem, observer: CallObserver) -> ImageResult:
         work, remote = self._work.pop(item.key), self._remote

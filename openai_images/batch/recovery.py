@@ -189,7 +189,7 @@ class _Recovery:
         for item in self.items:
             record = self.ledger.get(item.key)
             if item.key in only_sent and record.stem and record.request == item.digest:
-                files = self.inventory.present_files(record) if record.partial else ()
+                files = self.inventory.present_files(record)
                 if item.rest(len(files), self.options) is not None:
                     kept_files[item.key] = files
         return kept_files

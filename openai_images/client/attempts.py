@@ -10,13 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from openai_images._util.aio import mark_cancelled
 from openai_images._util.waits import LongWaits, Wait
 from openai_images.client.prepared_request import PreparedRequest
-from openai_images.errors import ImagesError, RateLimitError, annotate
+from openai_images.errors import (
+    ImagesError,
+    OutcomeUnknownError,
+    RateLimitError,
+    StoppedBeforeSendError,
+    annotate,
+)
 from openai_images.http.request_body import RequestProgress
 from openai_images.http.retry import RetryState, decide, describe_failure
 from openai_images.http.transport import Response, Transport
@@ -31,6 +37,8 @@ if TYPE_CHECKING:
     from openai_images.telemetry.telemetry import Instruments
 
 _log = logging.getLogger("openai_images")
+
+STOPPED = "an attempt may have been billed, and the run was stopped before the next one"
 
 _T = TypeVar("_T")
 
@@ -129,6 +137,12 @@ class Attempts:
         while True:
             try:
                 return await self._attempt()
+            except StoppedBeforeSendError as error:
+                self.release()
+                if self._outcome_unknown:
+                    raise self.annotate(OutcomeUnknownError(STOPPED)) from None
+                self.annotate(error)
+                raise
             except ImagesError as error:
                 has_slot = self._slot is not None  # without a slot, the limiter raised the error
                 self.release()
@@ -140,7 +154,7 @@ class Attempts:
                 raise
 
     async def wait_to_retry(self, error: ImagesError) -> bool:
-        """Sleep until the next attempt; False if there is none."""
+        """Sleep until the next attempt; False if there is none. Raises `StoppedBeforeSendError`."""
         context, state = self.context, self._retry_state
         self._progress = None
         self._outcome_unknown = self._outcome_unknown or error.maybe_billed
@@ -163,19 +177,22 @@ class Attempts:
         self._retry_state = state.after(delay)
         if self._observer is not None:
             self._observer.on_retry(self.count, error, delay.seconds)
-        if not delay.everyone:
-            await self._sleep(error, delay.seconds)
-        return True
+        return delay.everyone or await self._sleep(error, delay.seconds)
 
-    async def _sleep(self, error: ImagesError, seconds: float) -> None:
-        with self.context.hold(self.count, error, seconds) as wait:
-            self._wait = wait
-            try:
+    async def _sleep(self, error: ImagesError, seconds: float) -> bool:
+        """Sleep; return False if the wait was ended after an attempt that may have been billed."""
+        try:
+            with self._waiting(), self.context.hold(self.count, error, seconds) as self._wait:
                 if self._observer is not None:
                     self._observer.on_wait()
                 await self.context.timing.sleep(seconds)
-            finally:
-                self._wait = None
+        except StoppedBeforeSendError:
+            if not self._outcome_unknown:
+                raise
+            return False
+        finally:
+            self._wait = None
+        return True
 
     def release(self) -> None:
         """Release the limiter's slot. Idempotent."""
@@ -197,7 +214,11 @@ class Attempts:
         billing = {"maybe_billed": True} if self._outcome_unknown else {}
         return annotate(error, {**self.call_info(), **billing})
 
-    async def _attempt(self) -> tuple[Response, ResponseContext]:
+    def _waiting(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._observer is None else self._observer.waiting()
+
+    async def _acquire(self) -> Slot:
+        """Wait for a slot of the limiter."""
         context, state = self.context, self._retry_state
         if self._observer is not None:
             self._observer.on_wait()
@@ -205,21 +226,27 @@ class Attempts:
         patience = Patience(context.retry.max_rate_limit_wait - state.waited, context.retry.max_stall)
         self._is_acquiring = True
         try:
-            self._slot = await context.limiter.acquire(self._prepared.image_count, patience)
+            slot = self._slot = await context.limiter.acquire(self._prepared.image_count, patience)
         finally:
             self._is_acquiring = False
-        if self._slot.waited:
-            self._retry_state = state._replace(waited=state.waited + self._slot.waited)
-        request = await self._prepared.build(context.timeouts.total)
-        if self._observer is not None:
-            await self._observer.before_send(self.count + 1)
+        if slot.waited:
+            self._retry_state = state._replace(waited=state.waited + slot.waited)
+        return slot
+
+    async def _attempt(self) -> tuple[Response, ResponseContext]:
+        context = self.context
+        with self._waiting():
+            slot = await self._acquire()
+            request = await self._prepared.build(context.timeouts.total)
+            if self._observer is not None:
+                await self._observer.before_send(self.count + 1)
         self.count += 1
         self.request_id = None
         _log.debug("attempt %d: POST, %d bytes", self.count, len(request.body))
         response = await context.transport.open(request, context.timeouts, self._watch)
         self._headers = response.headers
         if response.status != _RATE_LIMITED:
-            self._slot.record_success(response.headers)
+            slot.record_success(response.headers)
         response_context = ResponseContext(
             response.status,
             response.headers,

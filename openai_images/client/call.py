@@ -26,6 +26,8 @@ from openai_images.models.results import CompletedImage, ImageEvent, ImageResult
 from openai_images.wire.base64_decoder import Sink
 from openai_images.wire.response import ResponseDecoder
 
+_REST_SECONDS = 1.0  # for the end of the body after the last image, so that the connection can be reused
+
 
 class Call(ABC):
     """A call in execution: `open` it, `read` until that returns nothing; then `result` or `error` is set."""
@@ -46,6 +48,11 @@ class Call(ABC):
     def request_id(self) -> str | None:
         """The server's request id (of the first request, if there are several), or None before its response."""
         return next(filter(None, (attempts.request_id for attempts in self.all_attempts)), None)
+
+    @property
+    def wait_reason(self) -> str | None:
+        """Why it waits for a limit or its next attempt, and until when; None if it does not, or for a few seconds."""
+        return next(filter(None, (attempts.wait_reason for attempts in self.all_attempts)), None)
 
     @property
     @abstractmethod
@@ -102,10 +109,8 @@ class Call(ABC):
 
     def require_result(self) -> ImageResult:
         """Return the result. Raises RuntimeError if there is none."""
-        result = self.result
-        if result is None:
-            text = "there is no result yet: iterate the stream to its end, or at least to its CompletedImage"
-            raise RuntimeError(text)
+        if (result := self.result) is None:
+            raise RuntimeError("no result yet: iterate the stream to its end, or to its CompletedImage")
         return result
 
     def raise_error(self) -> None:
@@ -116,9 +121,6 @@ class Call(ABC):
                 raise error
             finally:
                 del error  # its traceback holds this frame: a reference cycle
-
-
-_REST_SECONDS = 1.0  # for the end of the body after the last image, so that the connection can be reused
 
 
 class SingleCall(Call):
@@ -161,9 +163,8 @@ class SingleCall(Call):
             return
         if self._files is not None:
             await self._files.prepare()
-        self._response, response_context = await self.attempts.open()
-        context = self.attempts.context
-        self._decoder = ResponseDecoder(response_context, self._new_sink, context.max_image_bytes)
+        self._response, about = await self.attempts.open()
+        self._decoder = ResponseDecoder(about, self._new_sink, self.attempts.context.max_image_bytes)
 
     async def read(self) -> list[ImageEvent]:
         """Return the next events; an empty list at the end. Raises as `open` does."""
@@ -269,7 +270,7 @@ class SingleCall(Call):
         self, decoder: ResponseDecoder, result: ImageResult | None, error: ImagesError | None
     ) -> ImagesError | None:
         """Return `error`, or the error for missing images, with all images received; None if all are complete."""
-        # Imported here: complete responses never load it.
+        # Complete responses never load it.
         from openai_images.client.partial_results import incomplete_error, store_rest  # noqa: PLC0415
 
         if result is not None:

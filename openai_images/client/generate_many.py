@@ -7,6 +7,7 @@ with the first such call, so that importing the client stays fast.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Sized
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from pathlib import Path
 
@@ -114,6 +115,9 @@ class _DiskObserver(CallObserver):
     def on_wait(self) -> None:
         self._check()
         self._inner.on_wait()
+
+    def waiting(self) -> AbstractContextManager[object]:
+        return self._inner.waiting()
 
     async def before_send(self, attempt: int) -> None:
         self._check()

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from attrs import evolve, frozen
@@ -176,6 +177,9 @@ class _SubCallObserver(CallObserver):
     def on_wait(self) -> None:
         if not self._shared.maybe_executed:
             self._shared.observer.on_wait()
+
+    def waiting(self) -> AbstractContextManager[object]:
+        return self._shared.observer.waiting()
 
     async def before_send(self, attempt: int) -> None:
         shared = self._shared

@@ -42,6 +42,15 @@ class RemoteImages:
         """Return a copy with other headers, retries and timers, and the same connections."""
         return RemoteImages(self._downloader.with_settings(endpoint, retry, timeouts), self._new_sink)
 
+    def for_call(self) -> RemoteImages:
+        """Return the downloader of one call."""
+        return RemoteImages(self._downloader.for_call(), self._new_sink)
+
+    @property
+    def wait_reason(self) -> str | None:
+        """Why a download waits for its next attempt, and until when; None if it does not, or for a few seconds."""
+        return self._downloader.wait_reason
+
     async def download(self, source: object, output: Output | None) -> ImageResult | Image:
         """Return the `ImageResult` or `Image` with its images downloaded.
 
@@ -61,37 +70,35 @@ class RemoteImages:
         files = None if output is None else OutputFiles(output, several=len(result.images) > 1)
         if files is not None:
             await files.prepare()
-        return await self.fetch(result, files, range(len(result.images)))
+        return await self.fetch(result, files, range(len(result.images)), list(result.images))
 
     async def fetch(
-        self, result: ImageResult, files: OutputFiles | None, indexes: Sequence[int]
+        self, result: ImageResult, files: OutputFiles | None, indexes: Sequence[int], images: list[Image]
     ) -> ImageResult:
-        """Return the result with all its images downloaded; `indexes` number their files. Raises `DownloadError`."""
+        """Return the result with all its images downloaded; `indexes` number their files. Raises `DownloadError`.
+
+        Each image replaces its original in `images` when it is downloaded.
+        """
         slots = asyncio.Semaphore(_CONCURRENCY)
         failures: dict[int, FetchError] = {}
 
-        async def fetch_one(index: int, image: Image) -> Image:
+        async def fetch_one(index: int, image: Image) -> None:
             async with slots:
                 try:
-                    return await self._fetch_image(image, files, indexes[index])
+                    images[index] = await self._fetch_image(image, files, indexes[index])
                 except FetchError as failure:
                     failures[index] = failure
-                    return image
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(fetch_one(index, image)) if is_remote(image) else None
-                    for index, image in enumerate(result.images)
-                ]
+                for index, image in enumerate(result.images):
+                    if is_remote(image):
+                        group.create_task(fetch_one(index, image))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
             if files is not None:
                 files.discard()
-        images = [
-            image if task is None else task.result() for task, image in zip(tasks, result.images, strict=True)
-        ]
         fetched = with_images(result, images)
         if failures:
             raise self._error(fetched, failures)

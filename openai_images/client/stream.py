@@ -55,9 +55,7 @@ class ImageStream:
     @property
     def wait_reason(self) -> str | None:
         """Why it waits for a limit or its next attempt, and until when; None if it does not, or for a few seconds."""
-        if self._call.is_over:
-            return None
-        return next(filter(None, (attempts.wait_reason for attempts in self._call.all_attempts)), None)
+        return None if self._call.is_over else self._call.wait_reason
 
     @property
     def edited(self) -> bool:

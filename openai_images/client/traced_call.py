@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from openai_images.client.call import Call
@@ -50,6 +51,9 @@ class _TracingObserver(CallObserver):
 
     def on_wait(self) -> None:
         self._inner.on_wait()
+
+    def waiting(self) -> AbstractContextManager[object]:
+        return self._inner.waiting()
 
     async def before_send(self, attempt: int) -> None:
         await self._inner.before_send(attempt)

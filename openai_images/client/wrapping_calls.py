@@ -35,6 +35,11 @@ class WrappingCall(Call):
         return self._inner.result
 
     @property
+    def wait_reason(self) -> str | None:
+        """Why the inner call waits."""
+        return self._inner.wait_reason
+
+    @property
     def is_open(self) -> bool:
         """Whether the inner call is in flight."""
         return self._inner.is_open
@@ -62,12 +67,24 @@ class DownloadingCall(WrappingCall):
         self._remote_images = remote_images
         self._files = files
         self._held: list[CompletedImage] = []
+        self._downloads: RemoteImages | None = None
+        self._images: list[Image] = []  # of the result whose images are downloaded
         self._result: ImageResult | None = None
 
     @property
     def result(self) -> ImageResult | None:
         """The result of the call, with downloaded images after the end."""
         return self._result or self._inner.result
+
+    @property
+    def wait_reason(self) -> str | None:
+        """Why the call, or a download, waits."""
+        return self._inner.wait_reason if self._downloads is None else self._downloads.wait_reason
+
+    @property
+    def received_images(self) -> tuple[Image, ...]:
+        """The complete images so far; those that are not downloaded have their URLs."""
+        return tuple(self._images) or self._inner.received_images
 
     async def read(self) -> list[ImageEvent]:
         """Return the next events that are not held; an empty list at the end."""
@@ -108,7 +125,8 @@ class DownloadingCall(WrappingCall):
         indexes = [numbers.get(id(image), index) for index, image in enumerate(result.images)]
         error: DownloadError | None = None
         try:
-            fetched = await self._remote_images().fetch(result, self._files, indexes)
+            self._downloads, self._images = self._remote_images().for_call(), list(result.images)
+            fetched = await self._downloads.fetch(result, self._files, indexes, self._images)
         except DownloadError as failure:
             error, fetched = failure, failure.response
             info = {"attempts": result.attempts, "elapsed": result.elapsed, "request_id": result.request_id}

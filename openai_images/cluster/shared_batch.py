@@ -196,7 +196,7 @@ def _find_kept_files(
     only_sent = set(plan.to_send) - set(plan.to_fetch)
     for item in items:
         record = ledger.get(item.key)
-        if item.key in only_sent and record.stem and record.partial:
+        if item.key in only_sent and record.stem:
             files = images.present_files(record)
             if item.rest(len(files), options) is not None:
                 kept_files[item.key] = files

@@ -230,7 +230,7 @@ class Images:
 
     def present_files(self, record: ItemRecord) -> tuple[StoredFile, ...]:
         """Return the stored images of an incomplete item."""
-        return tuple(file for file in record.files if file.name in self._listing.images)
+        return tuple(file for file in record.kept_files if file.name in self._listing.images)
 
     def _verify(self, record: ItemRecord) -> str:
         sizes = [

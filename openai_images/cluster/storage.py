@@ -2,8 +2,8 @@
 
 Invariants: `create` is exclusive among all processes; every stored object is complete, and on the disk itself when a
 method returns. Methods block and are called in threads. Names are relative, with `/`. A store that cannot create an
-object exclusively is rejected before use, by its scheme and by a trial; no listing is cached. A call of an object store
-that takes long is logged, and has an end.
+object exclusively is rejected before use, by its scheme and by a trial; no listing is cached. A call that takes long is
+logged, and has an end.
 Must not: know what is stored; import fsspec, an extra, for a folder.
 """
 
@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from openai_images._util.atomic_file import create_new, part_path
 from openai_images._util.filesystem import Disk
+from openai_images.cluster.bounded_calls import LONG_CALL, PAGES, REPORT, TIMEOUT, bounded
 from openai_images.errors import ConfigurationError
 
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
@@ -33,10 +34,6 @@ _TRIAL: Final = "claims/trial"
 _PAUSES: Final = (0.1, 0.3, 1.0)
 """Seconds between attempts to find out whether an object was created; the store's package has its own retries."""
 _FINAL = (TimeoutError, FileNotFoundError, PermissionError)
-
-_TIMEOUT, _REPORT, _PAGES = 300.0, 1 / 30, 12
-"""Seconds until a call of an object store fails (a listing has pages), and the part after which it is logged. The
-packages' timeouts do not cover all waits: aiohttp waits for `100 Continue`, which a put to S3 asks for, forever."""
 
 _T = TypeVar("_T")
 _log = logging.getLogger("openai_images")
@@ -82,8 +79,11 @@ class Storage(Protocol):
         ...
 
 
+@bounded(create=1, put=1, read=1, exists=1, list=PAGES, parts=PAGES)
 class FolderStorage:
-    """A folder on a local or network file system."""
+    """A folder on a local or network file system; each call takes at most `timeout` seconds."""
+
+    timeout = TIMEOUT
 
     def __init__(self, path: str | os.PathLike[str], disk: Disk | None = None) -> None:
         self.root = Path(os.path.abspath(path))  # noqa: PTH100  Path.resolve would follow a link the user made
@@ -121,20 +121,19 @@ class FolderStorage:
         return os.path.lexists(self.root / name)
 
     def list(self, folder: str) -> Iterator[StoredObject]:
-        """Yield the files of a folder except part files."""
+        """Return the files of a folder except part files."""
         try:
             with os.scandir(self.root / folder) as entries:
-                for entry in entries:
-                    if not entry.name.startswith(".") and entry.is_file():
-                        yield StoredObject(f"{folder}/{entry.name}", entry.stat().st_size)
+                files = [entry for entry in entries if not entry.name.startswith(".") and entry.is_file()]
+                return iter([StoredObject(f"{folder}/{file.name}", file.stat().st_size) for file in files])
         except FileNotFoundError:
-            return
+            return iter(())
 
     def parts(self, folder: str) -> Iterator[tuple[str, str]]:
-        """Yield (final name, name) of the part files of a folder, complete or not."""
-        for path in (self.root / folder).glob(".*.part"):
-            if match := _PART.fullmatch(path.name):
-                yield f"{folder}/{match['name']}", f"{folder}/{path.name}"
+        """Return (final name, name) of the part files of a folder, complete or not."""
+        names = [path.name for path in (self.root / folder).glob(".*.part")]
+        matches = [match for name in names if (match := _PART.fullmatch(name))]
+        return iter([(f"{folder}/{match['name']}", f"{folder}/{match[0]}") for match in matches])
 
     def url(self, name: str) -> str:
         """Return the path."""
@@ -164,7 +163,7 @@ class FsspecStorage:
     """The storage at a URL. Raises `ConfigurationError` if it cannot create objects exclusively, and OSError."""
 
     def __init__(
-        self, url: str, *, sleep: Callable[[float], None] = time.sleep, timeout: float = _TIMEOUT
+        self, url: str, *, sleep: Callable[[float], None] = time.sleep, timeout: float = TIMEOUT
     ) -> None:
         """`sleep` blocks a thread; each call takes at most `timeout` seconds."""
         self._sleep, self._timeout = sleep, timeout
@@ -215,7 +214,7 @@ class FsspecStorage:
 
     def list(self, folder: str) -> Iterator[StoredObject]:
         """Yield the objects in a folder."""
-        found: dict[str, Any] = self._call(folder, self._fs.find, detail=True, timeout=self._timeout * _PAGES)
+        found: dict[str, Any] = self._call(folder, self._fs.find, detail=True, timeout=self._timeout * PAGES)
         start = len(self._path(folder)) + 1
         for path, info in found.items():
             if info.get("type") == "file":
@@ -230,9 +229,9 @@ class FsspecStorage:
 
     def _call(self, name: str, method: Callable[..., _T], *args: object, **options: Any) -> _T:
         """Call a method of the file system. Raises OSError with the place and the name, or FileNotFoundError."""
-        times = self._timeout * _REPORT, float(options.setdefault("timeout", self._timeout))
-        text = "access to %s has taken %.0f s so far, and fails after %.0f s"
-        report = threading.Timer(times[0], _log.warning, (text, self.url(name), *times))
+        # The packages' own timeouts do not cover all waits: aiohttp's for `100 Continue` from S3 has no end.
+        times = self._timeout * REPORT, float(options.setdefault("timeout", self._timeout))
+        report = threading.Timer(times[0], _log.warning, (LONG_CALL, self.url(name), *times))
         report.start()
         started = time.monotonic()
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -30,7 +30,8 @@ from openai_images.cluster.item_tasks import ItemTasks
 from openai_images.cluster.job import ItemSpec, Job, Row, RunReport, make_row
 from openai_images.cluster.records import find_taken
 from openai_images.cluster.storage import Storage, open_storage
-from openai_images.errors import ImagesError
+from openai_images.errors import ImagesError, StoppedBeforeSendError
+from openai_images.many.stop_signal import StopSignal
 from openai_images.models.outcomes import CallObserver
 from openai_images.models.results import ImageResult
 
@@ -141,7 +142,8 @@ class Worker:
         self._run_state.on_stop = self._halt
         self._slots = asyncio.Semaphore(job.in_flight or caller.concurrency)
         self.tasks = ItemTasks(self._run)
-        self._is_stopped = job.run in _stopped_runs
+        self.stop_signal = StopSignal()
+        self.stop_signal.is_set = job.run in _stopped_runs
 
     @classmethod
     async def open(cls, job: Job) -> Worker:
@@ -157,7 +159,7 @@ class Worker:
     @property
     def is_over(self) -> bool:
         """Whether it was stopped and has no tasks."""
-        return self._is_stopped and not self.tasks
+        return self.stop_signal.is_set and not self.tasks
 
     def report(self) -> RunReport:
         """Return what it does."""
@@ -166,8 +168,8 @@ class Worker:
 
     def stop(self) -> None:
         """Send nothing more: cancel the items that are not in flight."""
-        self._is_stopped = True
         self.tasks.end_waiting()
+        self.stop_signal.set()
 
     async def close(self) -> None:
         """Stop, wait for requests in flight, finish writing, and close the client."""
@@ -189,7 +191,7 @@ class Worker:
                     message="other workers claimed it again and again without executing it; run the batch again",
                 )
         except asyncio.CancelledError:
-            if not self._is_stopped:
+            if not self.stop_signal.is_set:
                 raise
             return self._row(item, self._store.take(item.key), self._run_state.stop_reason.error)
         except Exception as error:  # an unexpected error, or one of the storage  # noqa: BLE001
@@ -200,7 +202,7 @@ class Worker:
 
     async def _run_once(self, item: ItemSpec) -> Row:
         """Run an item unless it is taken. Raises `ItemTakenError` if another worker claims it now, and OSError."""
-        if self._is_stopped:
+        if self.stop_signal.is_set:
             return self._row(item, (), self._run_state.stop_reason.error)
         taken = await asyncio.to_thread(find_taken, self._storage, item)
         if taken.rows:
@@ -209,7 +211,7 @@ class Worker:
         error: Exception | None = None
         try:
             await ItemRunner(self._run_state, item.work, _Observer(self)).run()
-        except _RunStoppedError:
+        except StoppedBeforeSendError:
             error = self._run_state.stop_reason.error
         except (ImagesError, OSError) as failure:
             error = failure
@@ -222,11 +224,6 @@ class Worker:
         """Stop after an error that concerns all items: later chunks of this run are not sent either."""
         _note_stopped(self._run_id, self._run_state.stop_reason.error)
         self.stop()
-
-    def check(self) -> None:
-        """Raise `_RunStoppedError` if the job is stopped."""
-        if self._is_stopped:
-            raise _RunStoppedError
 
     def _forget(self, key: str) -> None:
         """Remove an item: the ledger of a worker that runs for days must not grow."""
@@ -249,10 +246,6 @@ class Worker:
         return make_row(item, rows, error, is_taken=is_taken, stops=stops, message=message, saved=saved)
 
 
-class _RunStoppedError(Exception):
-    """Ends an item that was not sent before the job was stopped."""
-
-
 class _Observer(CallObserver):
     """Ends waiting items when the job is stopped."""
 
@@ -262,10 +255,13 @@ class _Observer(CallObserver):
 
     def on_wait(self) -> None:
         self._worker.tasks.in_flight.discard(self._task)
-        self._worker.check()
+        self._worker.stop_signal.check()
+
+    def waiting(self) -> AbstractContextManager[object]:
+        return self._worker.stop_signal.waiting()
 
     async def before_send(self, attempt: int) -> None:  # noqa: ARG002  all attempts are treated alike
-        self._worker.check()
+        self._worker.stop_signal.check()
         self._worker.tasks.in_flight.add(self._task)
 
 

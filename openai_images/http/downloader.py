@@ -95,6 +95,17 @@ class ImageDownloader:
         other._endpoint, other._retry, other._timeouts = endpoint, retry, timeouts  # noqa: SLF001  same class
         return other
 
+    def for_call(self) -> Self:
+        """Return a downloader of one call; `wait_reason` is that of its own waits."""
+        other = copy(self)
+        other._waits = LongWaits(self._waits)  # noqa: SLF001  same class
+        return other
+
+    @property
+    def wait_reason(self) -> str | None:
+        """Why a download waits for its next attempt, and until when; None if it does not, or for a few seconds."""
+        return self._waits.reason(self._timing.monotonic(), self._timing.wall())
+
     def resolve(self, url: str) -> str:
         """Return the absolute URL of `url`, which may be relative to the API's base URL."""
         try:

@@ -10,22 +10,20 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import AsyncIterable, Iterable
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Any
 
 from attrs import evolve
 
-from openai_images.errors import ImagesError, PartialResultError
+from openai_images.errors import ImagesError, PartialResultError, StoppedBeforeSendError
 from openai_images.many.failure_streaks import Doubt, ends_all
 from openai_images.many.items import RequestItem, RequestReader, RunOptions, Send
 from openai_images.many.scheduler import Scheduler
+from openai_images.many.stop_signal import StopSignal
 from openai_images.models.outcomes import CallObserver, Failed, Outcome, Progress, Succeeded
 from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
-
-
-class _StoppedBeforeSendError(Exception):
-    """Ends a call whose request was not sent before the run was stopped."""
 
 
 class Runner:
@@ -42,6 +40,7 @@ class Runner:
         self._options = options
         self._progress = options.progress
         self.doubt = Doubt(options.max_identical_failures, self.scheduler, self.end)
+        self.stop_signal = StopSignal()
         self._failure: BaseException | None = None
         self._exit: BaseException | None = None
         self._tasks: dict[int, asyncio.Task[Any]] = {}
@@ -85,9 +84,10 @@ class Runner:
         return failure
 
     def stop(self) -> None:
-        """Start and send nothing new: requests in flight continue, waiting requests are dropped."""
+        """Start and send nothing new: requests in flight continue, waiting requests end."""
         for ticket in self.scheduler.stop():
             self._tasks[ticket].cancel()
+        self.stop_signal.set()
         self._requests.interrupt()
         self._capacity_freed.set()
 
@@ -165,6 +165,8 @@ class Runner:
     async def _run_call(self, ticket: int, item: RequestItem) -> None:
         try:
             result = await self._call(ticket, item)
+        except StoppedBeforeSendError:
+            self._drop(ticket)
         except (ImagesError, OSError) as error:
             # Free the buffers in the stack frames: a caller may keep ten thousand failures.
             traceback.clear_frames(error.__traceback__)
@@ -176,10 +178,10 @@ class Runner:
             self._finish(ticket, Failed(item.index, item.key, item.request, error), cost)
             if ends_all(error):
                 self.end(error)
-        except _StoppedBeforeSendError:
-            self._drop(ticket)
         except asyncio.CancelledError as error:
-            expected = self.is_cancelled or not self.scheduler.can_send(ticket)
+            expected = self.is_cancelled or (
+                self.stop_signal.is_set and not self.scheduler.may_be_billed(ticket)
+            )
             self._drop(ticket)
             if not expected:
                 self._crash(
@@ -203,10 +205,8 @@ class Runner:
             self._finish(ticket, Succeeded(item.index, item.key, item.request, result), cost)
 
     async def _call(self, ticket: int, item: RequestItem) -> ImageResult:
-        task = asyncio.current_task()
-        if task is None or not self.scheduler.can_send(ticket):
-            raise _StoppedBeforeSendError
-        self._tasks[ticket] = task
+        self.stop_signal.check()
+        self._tasks[ticket] = asyncio.current_task()  # type: ignore[assignment]  # this is a task
         try:
             return await self._send(item, _RunObserver(self, ticket))
         finally:
@@ -277,8 +277,11 @@ class _RunObserver(CallObserver):
         self._run.doubt.judge()
         self._report_and_check()
 
+    def waiting(self) -> AbstractContextManager[object]:
+        return self._run.stop_signal.waiting()
+
     async def before_send(self, attempt: int) -> None:  # noqa: ARG002  all attempts are treated alike
-        """Wait while a verdict is not final. Raises `_StoppedBeforeSendError`."""
+        """Wait while a verdict is not final. Raises `StoppedBeforeSendError`."""
         await self._run.doubt.wait_settled(self._ticket)
         self._run.scheduler.resume(self._ticket)
         self._report_and_check()
@@ -291,5 +294,4 @@ class _RunObserver(CallObserver):
 
     def _report_and_check(self) -> None:
         self._run.changed()
-        if not self._run.scheduler.can_send(self._ticket):
-            raise _StoppedBeforeSendError
+        self._run.stop_signal.check()

@@ -107,10 +107,6 @@ class Scheduler:
         if ticket in self._open:
             self._waiting.add(ticket)
 
-    def can_send(self, ticket: int) -> bool:
-        """Return whether the call may send: after a stop only if it may have been billed already."""
-        return not self._stopped or self.may_be_billed(ticket)
-
     def may_be_billed(self, ticket: int) -> bool:
         """Return whether its request is in flight, or may have been executed."""
         return ticket in self._sent
@@ -158,7 +154,7 @@ class Scheduler:
         self._closed = True
 
     def stop(self) -> tuple[int, ...]:
-        """Start and send nothing new; return the tickets to drop: waiting calls that were not sent."""
+        """Start nothing new; return the tickets to drop: waiting calls that were not sent."""
         self._closed = self._stopped = True
         return tuple(sorted(self._waiting - self._sent))
 

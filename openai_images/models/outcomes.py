@@ -7,6 +7,7 @@ Must not: show more of a prompt than its beginning, or any of it with `show_prom
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import field, frozen
@@ -142,6 +143,10 @@ class CallObserver:
 
     def on_wait(self) -> None:
         """Called when the call starts to wait for a slot, a limit, or its next attempt."""
+
+    def waiting(self) -> AbstractContextManager[object]:
+        """Return the context of all waits before an attempt; it ends them if nothing new is to be sent."""
+        return nullcontext()
 
     async def before_send(self, attempt: int) -> None:
         """Called before the first byte of attempt number `attempt` is sent."""

@@ -1,5 +1,6 @@
 """A budget holds: what the server bills never exceeds it, whatever is in flight, fails or comes back without usage."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import date
 from decimal import Decimal
@@ -20,11 +21,13 @@ from openai_images import (
     ImagesError,
     Limits,
     Prices,
+    Progress,
     RetryPolicy,
 )
 from openai_images.server import AnsweredRequest, LocalImagesServer
 from tests.helpers.batch_runs import rows
 from tests.helpers.clients import PNG, client_of
+from tests.helpers.leaks import until
 
 # gpt-image-2 in low quality at 1024x1024: 196 tokens of output at $30 for a million; the prompt's at $5.
 OUTPUT_USD = Decimal(196) * 30 / 1_000_000
@@ -182,7 +185,8 @@ async def test_half_a_dollar_pays_for_what_auto_really_costs(
     assert Decimal("0.05") - each * Decimal("1.25") < (first.spent or 0) <= Decimal("0.05")
     (message,) = [each for each in caplog.messages if "the budget allows" in each]
     assert message.startswith(
-        "the budget allows only 1 in flight now: an image of gpt-image-2 with size auto, quality"
+        "the budget allows only 1 in flight now: the next one waits until their costs are certain; "
+        "an image of gpt-image-2 with size auto, quality"
     )
     assert "may cost up to $0.7" in message
     assert "times the most expensive so far; set size and quality" in first.assumed_cost
@@ -190,6 +194,29 @@ async def test_half_a_dollar_pays_for_what_auto_really_costs(
     assert (again.reason, again.done, again.spent) == ("budget", 7, first.spent)
     more = await run(client, tmp_path, Decimal("0.05") + each, auto_items(20))
     assert more.done == 8
+
+
+async def test_it_says_why_the_next_request_waits(
+    client: ImagesClient, server: LocalImagesServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It waits for the costs of those in flight, which is logged and in the progress."""
+    server.script("stall")
+    options = BatchOptions(budget=OUTPUT_USD * 3 / 2)
+    reason = "the budget allows only 1 in flight now: the next one waits until their costs are certain"
+    seen: list[Progress] = []
+    async with (
+        asyncio.timeout(60),
+        Batch(client, items()[:4], tmp_path, options=options, progress=seen.append) as batch,
+    ):
+        first = asyncio.ensure_future(anext(batch))
+        await until(lambda: server.posts == 2 and seen[-1].wait_reason is not None)
+        assert seen[-1].wait_reason == reason
+        server.release()
+        await first
+        async for _ in batch:
+            pass
+        assert seen[-1].wait_reason is None
+    assert [text for text in caplog.messages if "the budget" in text] == [reason]
 
 
 @pytest.mark.parametrize(("options", "at_once"), [({}, 3), ({"max_image_cost": Decimal("0.02")}, AT_ONCE)])

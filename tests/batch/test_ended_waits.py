@@ -13,11 +13,12 @@ from openai_images import (
     Failed,
     GenerateRequest,
     ImagesClient,
+    Limits,
     RetryPolicy,
 )
 from openai_images.server import LocalImagesServer
-from tests.helpers.batch_runs import many, states
-from tests.helpers.clients import FakeTime
+from tests.helpers.batch_runs import items_of, many, run, states
+from tests.helpers.clients import FakeTime, client_of
 from tests.helpers.leaks import until
 from tests.helpers.waits import Waits
 
@@ -94,6 +95,43 @@ async def test_images_of_a_cancelled_item(server: LocalImagesServer, out: Path) 
         await asyncio.wait([task])
     assert states(out, "boat") == ["sent", "unknown"]
     assert len(list((out / "images").iterdir())) == 10
+    async with client_of(server) as client:
+        ran = await run(client, [item], out, retry_unknown=True)
+    assert (ran.done, server.requests[-1].json["n"], server.posts) == (["boat"], 10, 3)
+    assert len(list((out / "images").iterdir())) == 20
+
+
+async def test_urls_of_a_cancelled_item(server: LocalImagesServer, out: Path) -> None:
+    """Those of its first ten images are in the journal: the next run downloads them, and sends nothing."""
+    waits = Waits()
+    server.script("url_answer", OVERLOADED)
+    item = BatchItem("boat", GenerateRequest("a boat", model="gpt-image-2", n=20))
+    async with (
+        client_of(server, timing=waits.timing, limits=Limits(concurrency=1)) as client,
+        Batch(client, [item], out) as batch,
+    ):
+        task = asyncio.ensure_future(anext(batch))
+        await asyncio.wait_for(waits.asleep.wait(), 60)
+        task.cancel()
+        await asyncio.wait([task])
+    async with client_of(server) as client:
+        ran = await run(client, [item], out)
+        assert (ran.plan.away, ran.summary.incomplete, server.posts) == (("boat",), 1, 2)
+        assert len(list((out / "images").iterdir())) == 10
+
+
+async def test_a_lost_part_of_an_item_behind_urls(server: LocalImagesServer, out: Path) -> None:
+    """When its other images are downloaded by a later run, it is still unknown."""
+    server.script("url_answer", "close_after_body", *["download_404"] * 10)
+    items = items_of("a boat", n=20)
+    async with client_of(server, limits=Limits(concurrency=1)) as client:
+        first = await run(client, items, out)
+        second = await run(client, items, out)
+        assert (first.summary.away, second.summary.unknown, second.summary.incomplete) == (1, 1, 1)
+        await run(client, items, out, retry_missing=True)
+        assert server.posts == 2
+        last = await run(client, items, out, retry_unknown=True)
+    assert (last.summary.done, server.requests[-1].json["n"]) == (1, 10)
 
 
 async def test_economy_that_is_stopped_during_an_upload(server: LocalImagesServer, out: Path) -> None:

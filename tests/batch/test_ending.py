@@ -22,7 +22,7 @@ from openai_images import (
     RateLimitError,
     StreamInterruptedError,
 )
-from openai_images.batch.run.item_runner import classify_failure
+from openai_images.batch.run.verdicts import classify_failure
 from openai_images.errors import TimeoutOutcomeUnknownError
 from openai_images.models.outcomes import CallObserver
 from openai_images.server import LocalImagesServer

@@ -16,6 +16,7 @@ from openai_images import (
     ImagesClient,
     ImagesError,
     PartialResultError,
+    StreamInterruptedError,
     Succeeded,
     Usage,
 )
@@ -115,6 +116,30 @@ async def test_an_image_that_was_deleted_is_missing_too(
     (out / "images" / f"{ITEM}-2.png").unlink()
     again = await run(client, items, out, retry_failed=True)
     assert (again.summary.done, stingy.asked) == (1, [4, 2])
+    assert files(out) == names(0, 1, 2, 3)
+
+
+async def test_an_unknown_item_with_some_images(
+    client: ImagesClient, server: LocalImagesServer, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`retry_unknown` asks for the others, whatever the error was; damaged images are none."""
+
+    async def interrupted(request: GenerateRequest, observer: CallObserver) -> ImageResult:
+        await observer.before_send(1)
+        error = StreamInterruptedError("the response ended")
+        error.images, error.damaged = (
+            [Image.from_bytes(PNG)] * 2,
+            [evolve(Image.from_bytes(PNG[:-20]), flaw="cut")],
+        )
+        raise error
+
+    items = items_of("an otter", n=4)
+    with monkeypatch.context() as patch:
+        replace_calls(patch, client, interrupted)
+        first = await run(client, items, out)
+    assert (first.summary.unknown, first.summary.incomplete, rows(out)[-1]["missing"]) == (1, 1, 2)
+    again = await run(client, items, out, retry_unknown=True)
+    assert (again.done, [request.json["n"] for request in server.requests]) == ([ITEM], [2])
     assert files(out) == names(0, 1, 2, 3)
 
 

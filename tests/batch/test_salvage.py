@@ -125,8 +125,8 @@ async def test_too_few_even_when_they_are_fetched(
     Web(client, monkeypatch, is_up=True)
     again = await run(client, items_of(PROMPT, n=3), out)
     assert isinstance(again.failed["00001"], PartialResultError)
-    assert (again.summary.failed, again.summary.incomplete, server.posts) == (1, 1, 0)
-    last = await run(client, items_of(PROMPT, n=3), out, retry_failed=True)
+    assert (again.summary.unknown, again.summary.incomplete, server.posts) == (1, 1, 0)
+    last = await run(client, items_of(PROMPT, n=3), out, retry_unknown=True)
     assert (last.summary.done, [request.json["n"] for request in server.requests]) == (1, [1])
 
 

@@ -61,7 +61,8 @@ def test_half_a_dollar_for_auto(cli: Cli, server: Any) -> None:
     done = cli("batch", "many.txt", "--out", "out", "--budget", "0.05")
     assert (done.code, len(done.out.splitlines())) == (1, 7)
     assert (
-        "the budget allows only 1 in flight now: an image of gpt-image-2 with size auto, quality" in done.err
+        "the budget allows only 1 in flight now: the next one waits until their costs are certain; "
+        "an image of gpt-image-2 with size auto, quality" in done.err
     )
     assert (
         "the next request might exceed the budget of $0.05: raise --budget to continue\nassumed: " in done.err

@@ -10,6 +10,7 @@ from openai_images import (
     APITimeoutError,
     Failed,
     ImagesClient,
+    Limits,
     PartialResultError,
     RetryPolicy,
     Succeeded,
@@ -157,3 +158,20 @@ async def test_a_partial_result_whose_images_cannot_be_downloaded(
             await client.generate("p", model="gpt-image-2", n=12, into=tmp_path / "boat")
     assert caught.value.maybe_billed
     assert any(error.maybe_billed for error in caught.value.errors)
+
+
+@pytest.mark.parametrize("faults", [["url_answer"], ["url_answer", "moderation_400"]])
+async def test_a_download_that_waits(server: LocalImagesServer, tmp_path: Path, faults: list[str]) -> None:
+    """The paid images are on the exception: those that have arrived as files, the other by its URL."""
+    waits = Waits()
+    server.script(*faults, "download_status:503")
+    async with client_of(server, timing=waits.timing, limits=Limits(concurrency=1)) as client:
+        n = 10 * len(faults)
+        call = client.generate("p", model="gpt-image-2", n=n, into=tmp_path / "boat")
+        found = await cancelled(call, waits, server, len(faults))
+    images = found["images"]
+    assert isinstance(images, tuple)
+    assert (len(images), found["maybe_billed"]) == (10, True)
+    [away] = [image for image in images if image.path is None]
+    assert str(away.url).startswith(server.base_url.removesuffix("/v1"))
+    assert all(image.path.is_file() for image in images if image is not away)

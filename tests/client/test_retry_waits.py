@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +89,26 @@ async def test_many_prompts(server: LocalImagesServer, waits: Waits) -> None:
 
         await waits.during(read(), look)
         assert (seen[-1].done, seen[-1].wait_reason) == (1, None)
+
+
+async def test_a_download_of_a_stream(waits: Waits, tmp_path: Path) -> None:
+    """The stream says why it waits, and until when; another stream of the client does not wait."""
+    answer = reply(b'{"created": 1, "data": [{"url": "/a.png"}]}')
+    busy = reply(b"{}", "Retry-After: 30", status=503)
+    async with (
+        RawServer([answer], [busy], [reply(PNG, kind="image/png")]) as server,
+        client_of(server, timing=waits.timing) as client,
+    ):
+        stream = client.stream("p", model="gpt-image-2", into=tmp_path / "boat")
+        other = client.stream("p", model="gpt-image-2")
+        url = f"http://127.0.0.1:{server.port}/a.png"
+        said = f"download attempt 1 of {url} failed (status 503): the next one waits, {end(30)}"
+
+        def look() -> None:
+            assert (stream.wait_reason, client.wait_reason, other.wait_reason) == (said, said, None)
+
+        await waits.during(stream.finish(), look)
+        assert (stream.wait_reason, client.wait_reason) == (None, None)
 
 
 @pytest.mark.parametrize("what", ["image", "models"])

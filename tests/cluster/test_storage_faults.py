@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -416,3 +417,34 @@ def test_the_newest_run_is_the_one_that_found_most(tmp_path: Path) -> None:
     for name, at, earlier in (("a", "10:00", 0), ("b", "09:00", 1)):
         storage.create(f"runs/{name}.json", json.dumps({"run": name, "at": at, "earlier": earlier}).encode())
     assert [run["run"] for run in read_runs(storage)] == ["a", "b"]
+
+
+class StuckDisk(Disk):
+    """Writes nothing until `over` is set."""
+
+    def __init__(self) -> None:
+        """Nothing is written."""
+        self.over = threading.Event()
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        """As late as the test wants."""
+        self.over.wait(60)
+        super().write(descriptor, data)
+
+
+def test_a_folder_that_does_not_respond(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and the wait ends; what was to be created may still appear."""
+    disk = StuckDisk()
+    storage = FolderStorage(tmp_path, disk)
+    storage.timeout = 0.06
+    with pytest.raises(OSError, match="no response within 0 s") as caught:
+        storage.create("claims/a.1", b"1")
+    assert (caught.value.errno, caught.value.filename) == (errno.ETIMEDOUT, str(tmp_path / "claims/a.1"))
+    assert caplog.messages == [f"access to {tmp_path}/claims/a.1 has taken 0 s so far, and fails after 0 s"]
+    disk.over.set()
+    storage.timeout = 60.0
+    while not storage.exists("claims/a.1"):
+        pass
+    assert storage.create("claims/a.1", b"2") is False
+    with pytest.raises(FileNotFoundError):
+        storage.read("claims/a.2")

@@ -30,7 +30,7 @@ from openai_images import (
     RetryPolicy,
     Succeeded,
 )
-from openai_images.errors import ServerOutcomeUnknownError, TimeoutOutcomeUnknownError
+from openai_images.errors import ServerOutcomeUnknownError, StoppedBeforeSendError, TimeoutOutcomeUnknownError
 from openai_images.many.failure_streaks import FailureStreak
 from openai_images.server import LocalImagesServer
 from tests.helpers.clients import PNG, FakeTime, client_of
@@ -253,8 +253,8 @@ async def test_the_last_in_flight_waits_to_be_sent_again(again: str) -> None:
         if again == "not executed":
             await desk.observers[10].on_not_executed(RateLimitError("later", status_code=429))
         else:
-            desk.observers[10].on_wait()
-            await desk.observers[10].before_send(2)
+            with pytest.raises(StoppedBeforeSendError):
+                desk.observers[10].on_wait()
             desk.fail(10, DecodeError("no image"))
         found, error = await collected
         await asyncio.gather(held, return_exceptions=True)

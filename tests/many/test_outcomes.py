@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from openai_images import ConfigurationError, Failed, GenerateRequest, ImagesError, Outcomes, Succeeded
+from openai_images.errors import StoppedBeforeSendError
 from openai_images.many.items import RequestItem, RunOptions
 from tests.helpers.fake_send import Desk, outcomes_of, rest, result, settle, told
 from tests.helpers.leaks import nothing_left
@@ -266,7 +267,8 @@ async def test_stop_drops_what_was_not_sent() -> None:
         await settle()
         assert sorted(desk.cancelled) == [1, 3]
         assert (outcomes.progress.in_flight, outcomes.progress.waiting) == (1, 1)
-        await desk.observers[2].before_send(2)
+        with pytest.raises(StoppedBeforeSendError):
+            await desk.observers[2].before_send(2)
         desk.end(0, 2)
         assert await rest(outcomes) == [(0, "ok"), (2, "ok")]
 

@@ -74,7 +74,7 @@ def test_room(ordered: bool) -> None:
 
 
 def test_a_close_lets_go_on_and_a_stop_does_not() -> None:
-    """After a close what was started may send; after a stop only what may have been paid already."""
+    """After a close what was started goes on; after a stop what was not sent is dropped."""
     scheduler = Scheduler(4)
     for _ in range(4):
         scheduler.start()
@@ -87,9 +87,8 @@ def test_a_close_lets_go_on_and_a_stop_does_not() -> None:
     scheduler.wait(3)  # may have run, and waits for another attempt
     scheduler.close()
     assert not scheduler.can_start
-    assert [scheduler.can_send(ticket) for ticket in range(4)] == [True] * 4
     assert scheduler.stop() == (0, 2)
-    assert [scheduler.can_send(ticket) for ticket in range(4)] == [False, True, False, True]
+    assert [scheduler.may_be_billed(ticket) for ticket in range(4)] == [False, True, False, True]
 
 
 def test_waiting_and_in_flight() -> None:
@@ -178,7 +177,7 @@ class Scheduling(RuleBasedStateMachine):
         self.given_up: set[int] = set()
         self.taken: list[int] = []
         self.in_hand = False
-        self.closed = self.stopped = False
+        self.closed = False
 
     @precondition(lambda self: not hasattr(self, "scheduler"))
     @rule(concurrency=st.integers(1, 4), ordered=st.booleans())
@@ -240,7 +239,7 @@ class Scheduling(RuleBasedStateMachine):
     @rule(stop=st.booleans())
     def close(self, stop: bool) -> None:
         """The source ends, or somebody stops it."""
-        self.closed, self.stopped = True, self.stopped or stop
+        self.closed = True
         if stop:
             waiting = tuple(sorted(ticket for ticket, state in self.open.items() if state == "waits"))
             assert self.scheduler.stop() == waiting
@@ -264,7 +263,7 @@ class Scheduling(RuleBasedStateMachine):
 
     @invariant()
     def says_what_is_so(self) -> None:
-        """Progress, and who may send, are those of the model."""
+        """Progress, and who may have been billed, are those of the model."""
         if hasattr(self, "scheduler"):
             progress = self.scheduler.progress(self.clock)
             good = sum(isinstance(outcome, Succeeded) for _, outcome in self.ended)
@@ -274,7 +273,7 @@ class Scheduling(RuleBasedStateMachine):
             assert progress.spent == (good or None)
             assert self.scheduler.has_ready == (self._next() is not None)
             for ticket, state in self.open.items():
-                assert self.scheduler.can_send(ticket) == (not self.stopped or state.startswith("sent"))
+                assert self.scheduler.may_be_billed(ticket) == state.startswith("sent")
 
 
 TestScheduling = Scheduling.TestCase

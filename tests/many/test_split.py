@@ -46,8 +46,8 @@ async def test_counts(server: LocalImagesServer) -> None:
     assert (seen[-1].in_flight, seen[-1].waiting) == (0, 0)
 
 
-async def test_stop_lets_one_that_was_begun_finish(server: LocalImagesServer) -> None:
-    """One of its requests is on the wire: the others follow, so that what is paid for is whole."""
+async def test_stop_lets_what_was_sent_finish(server: LocalImagesServer) -> None:
+    """One of its requests is in flight: the others are not sent, and its images are on the error."""
     server.script("stall")
     async with (
         ImagesClient(
@@ -60,8 +60,12 @@ async def test_stop_lets_one_that_was_begun_finish(server: LocalImagesServer) ->
         server.always(None)
         server.release()
         ended = [outcome async for outcome in outcomes]
-    assert [(one.index, isinstance(one, Succeeded)) for one in ended] == [(0, True)]
-    assert server.posts == 3
+    [failed] = ended
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, PartialResultError)
+    assert (len(failed.error.result.images), failed.error.result.missing) == (10, 13)
+    assert all(error.safe_to_resend for error in failed.error.errors)
+    assert (failed.maybe_billed, server.posts) == (False, 1)
 
 
 async def test_what_came_of_a_failure(server: LocalImagesServer) -> None:

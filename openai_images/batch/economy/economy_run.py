@@ -17,8 +17,9 @@ from attrs import evolve
 from openai_images._util.stop_signal import StopSignal
 from openai_images.batch.items.plan import states_to_send
 from openai_images.batch.items.resolved_item import ResolvedItem
-from openai_images.batch.run.item_runner import ItemRunner, stops_batch
+from openai_images.batch.run.item_runner import ItemRunner
 from openai_images.batch.run.run_state import RunState, WorkItem, planned_work
+from openai_images.batch.run.verdicts import stops_batch
 from openai_images.errors import AuthenticationError, ImagesError, QuotaExhaustedError
 from openai_images.many.items import RunOptions, Send
 from openai_images.many.runner import Runner

@@ -73,7 +73,7 @@ class ImageInventory:
 
     def present_files(self, record: ItemRecord) -> tuple[StoredFile, ...]:
         """Return the existing images of an incomplete item."""
-        return tuple(file for file in record.files if self._verify_file(file) != "missing")
+        return tuple(file for file in record.kept_files if self._verify_file(file) != "missing")
 
     def adopt_orphans(self, items: Iterable[ResolvedItem], ledger: Ledger) -> list[JournalRow]:
         """Return rows for items whose images are complete without a row; rename part files of such images."""

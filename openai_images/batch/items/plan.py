@@ -121,8 +121,7 @@ def _state(item: ResolvedItem, ledger: Ledger, findings: FolderFindings) -> str:
 
 def _has_rest(item: ResolvedItem, ledger: Ledger, options: BatchOptions) -> bool:
     """Return whether only the missing images can be requested."""
-    record = ledger.get(item.key)
-    return record.partial and item.rest(len(record.files), options) is not None
+    return item.rest(len(ledger.get(item.key).kept_files), options) is not None
 
 
 def _is_changed(item: ResolvedItem, ledger: Ledger) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from attrs import define, field, frozen
 
+from openai_images._util.filenames import stem_of
 from openai_images._util.json import is_list, is_object
 from openai_images.batch.journal.response_facts import parse_seconds, response_facts
 
@@ -67,6 +68,11 @@ class StoredFile:
     def is_outside(self) -> bool:
         """Whether the file is in a fallback folder."""
         return not self.name.startswith("images/") and Path(self.name).is_absolute()
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the name is that of a damaged image of a failed or unknown item."""
+        return ".damaged" in stem_of(self.name)
 
 
 @frozen

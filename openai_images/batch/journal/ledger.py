@@ -29,7 +29,7 @@ class ItemRecord:
 
     `request` is the digest of the last request, `stem` the name of its files, `image_count` the number of requested
     images; `files` are those stored, in any state, and `urls` those of remote images. `blocked`: the safety system
-    blocked it; `partial`: the missing images can be requested alone. `facts` are those of the last response,
+    blocked it; `is_unknown`: another part of it may have been billed. `facts` are those of the last response,
     `earlier_facts` those of earlier responses, by the stems of their files. `same_as` is the key of the item whose
     files it shares.
     """
@@ -45,10 +45,10 @@ class ItemRecord:
     seconds: float | None = None
     adopted: bool = False
     urls: tuple[str, ...] = field(default=(), repr=False)
-    partial: bool = False
     facts: ResponseFacts = NO_FACTS
     earlier_facts: tuple[tuple[str, ResponseFacts], ...] = ()
     same_as: str = ""
+    is_unknown: bool = False
 
     def facts_of(self, file: StoredFile) -> ResponseFacts:
         """Return the facts of this file's response."""
@@ -58,9 +58,16 @@ class ItemRecord:
         return next((facts for name, facts in self.earlier_facts if name == stem), self.facts)
 
     @property
+    def kept_files(self) -> tuple[StoredFile, ...]:
+        """The images that came before the failed or unknown item ended; only the others need be requested."""
+        if self.state not in ("failed", "unknown"):
+            return ()
+        return tuple(file for file in self.files if not file.is_damaged)
+
+    @property
     def is_incomplete(self) -> bool:
-        """Whether some of its images are stored, and others are missing."""
-        return 0 < len(self.files) < self.image_count
+        """Whether it failed, or is unknown, with some of its images."""
+        return 0 < len(self.kept_files) < self.image_count
 
 
 @define
@@ -222,7 +229,6 @@ class Ledger:
             kept_files,
             reason=_UNANSWERED if batch is None else "it is in a batch at the provider",
             cost=standing.cost if kept_files else None,
-            partial=bool(kept_files),
             earlier_facts=tuple((stem_of(file.name), standing.facts_of(file)) for file in kept_files),
         )
 
@@ -264,10 +270,10 @@ class Ledger:
             float(seconds) if isinstance(seconds, int | float) else None,
             bool(row.get("adopted")),
             tuple(row.get("urls") or ()) if state == "away" else (),
-            row.get("error") == "PartialResultError" or (before.partial and state != "done"),
             facts or before.facts,
             before.earlier_facts,
             row.get("same_as", "" if facts else before.same_as),
+            row["state"] == "unknown" or (before.is_unknown and state == "away"),
         )
 
     def _mark_unreadable(self, key: str) -> None:

@@ -15,6 +15,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
@@ -232,15 +233,35 @@ class BudgetGate:
         self.budget = budget
         self._assumed: RequestCost | None = None
         self._freed = asyncio.Event()
-        self._has_explained = False
+        self._has_explained = self._is_waiting = False
 
-    async def reserve(self, cost: RequestCost) -> Reservation | None:
-        """Return the reservation of a request when it fits; None if it does not fit and nothing is in flight."""
-        while (reservation := self.try_reserve(cost)) is None and self.budget.in_flight:
-            self._explain(cost)
-            self._freed.clear()
-            await self._freed.wait()
+    async def reserve(
+        self, cost: RequestCost, on_wait: Callable[[], object] = lambda: None
+    ) -> Reservation | None:
+        """Return the reservation of a request when it fits; None if it does not fit and nothing is in flight.
+
+        `on_wait` is called before each wait.
+        """
+        try:
+            while (reservation := self.try_reserve(cost)) is None and self.budget.in_flight:
+                self._is_waiting = True
+                self._explain(cost)
+                on_wait()
+                self._freed.clear()
+                await self._freed.wait()
+        finally:
+            self._is_waiting = False
         return reservation
+
+    @property
+    def wait_reason(self) -> str | None:
+        """Why the next request waits, and until when; None if it does not wait."""
+        if not self._is_waiting:
+            return None
+        number = self.budget.in_flight
+        return (
+            f"the budget allows only {number} in flight now: the next one waits until their costs are certain"
+        )
 
     def try_reserve(self, cost: RequestCost) -> Reservation | None:
         """Return the reservation of a request; None if it does not fit now."""
@@ -270,8 +291,7 @@ class BudgetGate:
         return reservation is None or self.budget.repeat(reservation)
 
     def _explain(self, cost: RequestCost) -> None:
-        assumption = self.budget.assumption(cost)
-        if assumption and not self._has_explained:
+        if not self._has_explained:
             self._has_explained = True
-            number = self.budget.in_flight
-            _log.warning("the budget allows only %d in flight now: %s", number, assumption)
+            assumption = self.budget.assumption(cost)
+            _log.warning("%s%s", self.wait_reason, f"; {assumption}" if assumption else "")

@@ -9,11 +9,9 @@ stops the batch, and another run sends the item.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from decimal import Decimal
-from typing import Literal
+from contextlib import AbstractContextManager, suppress
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from openai_images._util.aio import run_to_completion
 from openai_images.batch.folder.image_files import StoredImages
@@ -27,19 +25,18 @@ from openai_images.batch.run.recorder import (
     resume_fetch,
 )
 from openai_images.batch.run.run_state import RunState, WorkItem
-from openai_images.catalog.prices import Prices
+from openai_images.batch.run.verdicts import classify_failure, remote_urls, stops_batch
+from openai_images.client.attempts import STOPPED
 from openai_images.errors import (
     APIConnectionError,
-    AuthenticationError,
     ConfigurationError,
     DownloadError,
     ImagesError,
     OutcomeUnknownError,
-    PartialResultError,
     RateLimitError,
     RequestInvalidError,
+    StoppedBeforeSendError,
 )
-from openai_images.many.failure_streaks import ends_all
 from openai_images.models.cost import cost_of
 from openai_images.models.image import Image, is_remote
 from openai_images.models.outcomes import CallObserver
@@ -49,6 +46,7 @@ _MAX_DELAYS = 8
 """How often one item may get a retryable error, after the client's retries each time: the item may be the cause."""
 
 _RUN_ENDED = "the run ended before its response"
+_LOCAL_ERRORS = (ConfigurationError, RequestInvalidError, StoppedBeforeSendError)
 _NO_BUDGET = "its last attempt may have been billed, and the budget does not allow another one"
 
 
@@ -84,7 +82,7 @@ class ItemRunner(CallObserver):
             raise
         except OSError:  # of the journal, before anything was sent
             await run_to_completion(self._abandon())
-            self._observer.on_wait()  # raises, as the batch is stopped, unless it may have been billed
+            self._drop_if_not_billed()
             raise
         except BaseException as error:
             await run_to_completion(self._abandon(images=getattr(error, "images", ())))
@@ -98,6 +96,10 @@ class ItemRunner(CallObserver):
     def on_wait(self) -> None:
         """Forward the wait."""
         self._observer.on_wait()
+
+    def waiting(self) -> AbstractContextManager[object]:
+        """Forward the context of a wait."""
+        return self._observer.waiting()
 
     async def before_send(self, attempt: int) -> None:
         """Write the `sent` row before the first byte is sent."""
@@ -118,26 +120,37 @@ class ItemRunner(CallObserver):
         try:
             await self._recorder.record("refused", error_fields(error))
         finally:
-            await self._observer.on_not_executed(error)
+            if not self._is_unknown:
+                await self._observer.on_not_executed(error)
 
     def on_retry(self, attempt: int, error: ImagesError, seconds: float) -> None:
         """Forward the retry."""
         self._observer.on_retry(attempt, error, seconds)
 
     async def _generate(self) -> ImageResult:
+        try:
+            return await self._call()
+        except StoppedBeforeSendError:
+            if self._may_be_billed:
+                raise OutcomeUnknownError(STOPPED) from None
+            raise
+
+    async def _call(self) -> ImageResult:
+        """Make a call, and others while the server executes no request."""
         breaker = self._run.breaker
         while True:
-            is_probe = await breaker.acquire(self._observer.on_wait)
+            with self._observer.waiting():
+                is_probe = await breaker.acquire(self._observer.on_wait)
             try:
                 result = await self._run.caller.generate(self._item.request, self)
             except ImagesError as error:
                 if self._is_item_error(error):
-                    is_local = isinstance(error, RequestInvalidError | ConfigurationError)
+                    is_local = isinstance(error, _LOCAL_ERRORS)
                     self._release_breaker(is_probe, has_response=not is_local)
                     raise
                 if not breaker.record_failure(error, is_probe=is_probe):
                     self._run.halt(error)
-                    self._observer.on_wait()  # as above
+                    self._drop_if_not_billed()
                     raise
             except BaseException:
                 self._release_breaker(is_probe, has_response=False)
@@ -146,9 +159,18 @@ class ItemRunner(CallObserver):
                 breaker.record_success()
                 return result
 
+    @property
+    def _may_be_billed(self) -> bool:
+        return self._may_have_run or self._is_unknown
+
+    def _drop_if_not_billed(self) -> None:
+        """Raise `StoppedBeforeSendError`, as the batch is stopped, unless an attempt may have been billed."""
+        if not self._may_be_billed:
+            self._observer.on_wait()
+
     def _is_item_error(self, error: ImagesError) -> bool:
         """Return whether this error is the item's own, not that of a server that is down or overloaded."""
-        if isinstance(error, RateLimitError) or not error.safe_to_resend:
+        if isinstance(error, RateLimitError | StoppedBeforeSendError) or not error.safe_to_resend:
             return True
         self._delays += 1
         return not isinstance(error, APIConnectionError) and self._delays >= _MAX_DELAYS
@@ -233,47 +255,9 @@ class ItemRunner(CallObserver):
             if self._recorder.is_open:
                 with suppress(OSError):  # the error has stopped the batch
                     fields = {"message": _RUN_ENDED} if error is None else error_fields(error)
+                    urls = [image.url for image in images if is_remote(image)]
+                    fields |= {"urls": urls} if urls else {}
                     unknown = self._may_have_run or self._is_unknown
                     await self._recorder.record("unknown" if unknown else "refused", fields, stored)
         finally:
             self._run.budget.settle(self._work.reservation, None, ran=self._may_have_run)
-
-
-@frozen
-class FailureVerdict:
-    """What an error means for an item's row: its state, whether it was billed, its cost, the images to keep."""
-
-    state: Literal["refused", "failed", "unknown"]
-    billed: bool = False
-    cost: Decimal | None = None
-    images: Sequence[Image] = ()
-
-
-def classify_failure(error: ImagesError, model: str | None, prices: Prices) -> FailureVerdict:
-    """Return the verdict on an error: `refused` if not executed, `unknown` if the outcome is unknown, else `failed`."""
-    if error.safe_to_resend or stops_batch(error):
-        return FailureVerdict("refused")
-    if isinstance(error, PartialResultError):
-        result: ImageResult = error.result
-        unknown = any(part.maybe_billed for part in error.errors)
-        cost = None if unknown else cost_of(result, model, prices)
-        local = [image for image in result.images if not is_remote(image)]
-        state: Literal["failed", "unknown"] = "unknown" if unknown else "failed"
-        return FailureVerdict(state, billed=True, cost=cost, images=[*local, *error.damaged])
-    images = [image for image in error.images if isinstance(image, Image) and not is_remote(image)]
-    images += error.damaged
-    if error.maybe_billed or images:
-        return FailureVerdict("unknown", billed=True, images=images)
-    return FailureVerdict("failed")
-
-
-def stops_batch(error: ImagesError) -> bool:
-    """Return whether all items would get this error without being executed: no quota, no key, a lasting limit."""
-    return isinstance(error, AuthenticationError | ConfigurationError) or ends_all(error)
-
-
-def remote_urls(error: ImagesError) -> list[str]:
-    """Return the URLs of images of this error that are not downloaded."""
-    result: ImageResult | None = getattr(error, "result", None)
-    images = error.images if result is None else result.images
-    return [image.url for image in images if isinstance(image, Image) and is_remote(image) and image.url]

@@ -88,7 +88,8 @@ class ItemRecorder:
         """Write a row to the disk, after the names of its images. Raises OSError after it has stopped the batch."""
         item = self.work.item
         files = {"files": files_field(stored.files)} if stored is not None and stored.files else {}
-        count, expected = len(files.get("files", ())), self.work.image_count
+        count = 0 if stored is None else sum(not file.is_damaged for file in stored.files)
+        expected = self.work.image_count
         is_incomplete = state in ("failed", "unknown") and 0 < count < expected
         missing = {"missing": expected - count} if is_incomplete else {}
         row = {"state": state, "key": item.key, "request": item.digest, **fields, **missing, **files}
@@ -108,13 +109,16 @@ class ItemRecorder:
         if count >= expected or "n" in (self.work.item.request.extra_body or {}):
             await self.record("done", fields, stored)
             return
+        is_unknown = self.work.remote is not None and self.work.remote.is_unknown
+        option = "retry_unknown" if is_unknown else "retry_missing"
         sent = f"the server sent {count} of {expected} images"
-        msg = f"{sent}; they are kept, and retry_missing requests the missing ones"
+        msg = f"{sent}; they are kept, and {option} requests the missing ones"
         result = evolve(result, missing=expected - count)
         error = PartialResultError(msg, result=result, errors=[ImagesError(msg)])
         facts = {"attempts": result.attempts, "elapsed": result.elapsed, "request_id": result.request_id}
-        annotate(error, facts)
-        await self.record("failed", {**fields, **error_fields(error), "billed": True}, stored)
+        annotate(error, {**facts, "maybe_billed": is_unknown})
+        state = "unknown" if is_unknown else "failed"
+        await self.record(state, {**fields, **error_fields(error), "billed": True}, stored)
         raise error
 
 

@@ -160,7 +160,7 @@ class RunState:
         """Return why requests wait, if they do."""
         timing, cause = self.caller.timing, f"a write to {self.store.place!r} has not ended"
         write = self._writes.reason(cause, timing.monotonic(), timing.wall())
-        return self.caller.wait_reason() or self.breaker.wait_reason or write
+        return self.caller.wait_reason() or self.breaker.wait_reason or self.budget.wait_reason or write
 
     def writing(self) -> AbstractContextManager[None]:
         """Record a write, which lasts until the block is left, for `wait_reason`."""

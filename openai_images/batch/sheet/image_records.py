@@ -172,7 +172,7 @@ class _Records:
         """Return whether the file is in the folder and complete; damaged images are only in the journal."""
         if not file.name.startswith("images/"):
             return False
-        is_damaged = record.state != "done" and ".damaged." in file.name
+        is_damaged = record.state != "done" and file.is_damaged
         return not is_damaged and file.name.removeprefix("images/") in self._names
 
 

@@ -154,7 +154,7 @@ def _state_and_reason(record: ItemRecord, state: str) -> tuple[str, str]:
     if state == "failed" and record.blocked:
         state = "blocked"
     elif state in ("failed", "unknown") and record.is_incomplete:
-        reason = f"{len(record.files)} of {record.image_count} images: {reason}"
+        reason = f"{len(record.kept_files)} of {record.image_count} images: {reason}"
     elif state == "away":
         reason = reason or _NOT_FETCHED
     elif state == "missing":
