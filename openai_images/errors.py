@@ -272,6 +272,9 @@ class StoppedBeforeSendError(ImagesError):
 
     safe_to_resend = True
 
+    def __init__(self, message: str = "the run was stopped before this request was sent") -> None:
+        super().__init__(message)
+
 
 class ClusterError(ImagesError):
     """The cluster of a batch failed or is unreachable; all sent requests are recorded. To do: run the batch again."""

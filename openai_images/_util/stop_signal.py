@@ -1,14 +1,16 @@
 """`StopSignal`: ends the waits of a run when it is stopped.
 
-Invariants: after `set`, a block ends with `StoppedError` at its next step, and none begins; a block that must end by
-itself is not interrupted. One signal is for one event loop.
+Invariants: after `set`, a wait raises at its next step, and none begins; a wait that must end by itself is not
+interrupted; a cancellation from outside stays one. One signal is for one event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from openai_images._util.aio import WaitTimer
 
 
 class StoppedError(Exception):
@@ -16,37 +18,40 @@ class StoppedError(Exception):
 
 
 class StopSignal:
-    """Blocks of `async with signal.ends():` end when it is `set`."""
+    """Interrupts waits: `with signal.waiting(): await …` raises `error()` after `set`, by default `StoppedError`."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: Callable[[], Exception] = StoppedError) -> None:
         self.is_set = False
-        self._blocks: dict[asyncio.Timeout, Callable[[], bool]] = {}
+        self._error = error
+        self._waits: dict[WaitTimer, tuple[asyncio.Task[object] | None, Callable[[], bool]]] = {}
 
     def set(self) -> None:
-        """End the blocks. Idempotent."""
+        """Interrupt all waits, now and later, except those of the calling task. Call it in the loop's thread."""
         self.is_set = True
-        blocks, self._blocks = self._blocks, {}
-        for block, must_continue in blocks.items():
-            if not must_continue():
-                block.reschedule(asyncio.get_running_loop().time())
+        current = asyncio.current_task()
+        for timer, (task, must_continue) in tuple(self._waits.items()):
+            if task is not current and not must_continue():
+                timer.expire()
 
     def check(self) -> None:
-        """Raise `StoppedError` if it is set."""
+        """Raise the error if it is set."""
         if self.is_set:
-            raise StoppedError
+            raise self._error()
 
-    @asynccontextmanager
-    async def ends(self, unless: Callable[[], bool] = lambda: False) -> AsyncGenerator[None]:
-        """Interrupt the block when the signal is set, unless that returns true then. Raises `StoppedError`."""
+    @contextmanager
+    def waiting(self, unless: Callable[[], bool] = lambda: False) -> Generator[None]:
+        """Raise the error if it is set before or during the block, unless that function returns true then."""
         self.check()
-        block = asyncio.timeout(None)
+        timer = WaitTimer()
+        self._waits[timer] = asyncio.current_task(), unless
         try:
-            async with block:
-                self._blocks[block] = unless
+            with timer.within(None):
                 yield
+            if not unless():
+                self.check()
         except TimeoutError:
-            if block.expired():
-                raise StoppedError from None
+            if timer.expired:
+                raise self._error() from None
             raise
         finally:
-            self._blocks.pop(block, None)
+            del self._waits[timer]

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 from openai_images._util.aio import run_to_completion
 from openai_images._util.filesystem import Disk
+from openai_images._util.stop_signal import StopSignal
 from openai_images.batch.items.models import BatchPlan
 from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.journal.journal_reader import JournalRow, StoredFile
@@ -31,7 +32,6 @@ from openai_images.cluster.job import ItemSpec, Job, Row, RunReport, make_row
 from openai_images.cluster.records import find_taken
 from openai_images.cluster.storage import Storage, open_storage
 from openai_images.errors import ImagesError, StoppedBeforeSendError
-from openai_images.many.stop_signal import StopSignal
 from openai_images.models.outcomes import CallObserver
 from openai_images.models.results import ImageResult
 
@@ -142,7 +142,7 @@ class Worker:
         self._run_state.on_stop = self._halt
         self._slots = asyncio.Semaphore(job.in_flight or caller.concurrency)
         self.tasks = ItemTasks(self._run)
-        self.stop_signal = StopSignal()
+        self.stop_signal = StopSignal(StoppedBeforeSendError)
         self.stop_signal.is_set = job.run in _stopped_runs
 
     @classmethod

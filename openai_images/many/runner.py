@@ -16,11 +16,11 @@ from typing import Any
 
 from attrs import evolve
 
+from openai_images._util.stop_signal import StopSignal
 from openai_images.errors import ImagesError, PartialResultError, StoppedBeforeSendError
 from openai_images.many.failure_streaks import Doubt, ends_all
 from openai_images.many.items import RequestItem, RequestReader, RunOptions, Send
 from openai_images.many.scheduler import Scheduler
-from openai_images.many.stop_signal import StopSignal
 from openai_images.models.outcomes import CallObserver, Failed, Outcome, Progress, Succeeded
 from openai_images.models.requests import GenerateRequest
 from openai_images.models.results import ImageResult
@@ -40,7 +40,7 @@ class Runner:
         self._options = options
         self._progress = options.progress
         self.doubt = Doubt(options.max_identical_failures, self.scheduler, self.end)
-        self.stop_signal = StopSignal()
+        self.stop_signal = StopSignal(StoppedBeforeSendError)
         self._failure: BaseException | None = None
         self._exit: BaseException | None = None
         self._tasks: dict[int, asyncio.Task[Any]] = {}

@@ -14,7 +14,7 @@ async def waiting(
     event = asyncio.Event()
 
     async def wait() -> str:
-        async with signal.ends(unless=lambda: must_continue):
+        with signal.waiting(unless=lambda: must_continue):
             await event.wait()
         return "ended"
 
@@ -32,9 +32,8 @@ async def test_it_ends_waits() -> None:
     signal.set()
     ends = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(end) for end in ends] == [StoppedError] * 2
-    with pytest.raises(StoppedError):
-        async with signal.ends():
-            pass
+    with pytest.raises(StoppedError), signal.waiting():
+        pass
     with pytest.raises(StoppedError):
         signal.check()
 
@@ -52,9 +51,8 @@ async def test_a_wait_that_must_end_by_itself() -> None:
 async def test_other_ends_of_a_block_are_its_own() -> None:
     """A TimeoutError of the block, or a cancellation."""
     signal = StopSignal()
-    with pytest.raises(TimeoutError):
-        async with signal.ends():
-            raise TimeoutError
+    with pytest.raises(TimeoutError), signal.waiting():
+        raise TimeoutError
     task, _ = await waiting(signal)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -168,7 +168,7 @@ class Collector:
                 failures = 0 if batch.position > before else failures + 1
                 if failures > caller.retries:
                     raise
-                async with self._run.stopping.ends():
+                with self._run.stopping.waiting():
                     await caller.timing.sleep(1.0)
             else:
                 return
@@ -202,7 +202,7 @@ class Collector:
                 await self._take(line, batch.start + reader.nbytes, batch, group)
 
     async def _next(self, download: FileDownload) -> bytes:
-        async with self._run.stopping.ends():
+        with self._run.stopping.waiting():
             return await download.read()
 
     async def _take(self, line: OutputLine, end: int, batch: _Batch, group: asyncio.TaskGroup) -> None:

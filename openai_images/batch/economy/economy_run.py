@@ -83,7 +83,7 @@ class EconomyRun(Runner):
             self._logged.add(kind)
             _log.info("%s", reason)
         self.changed()
-        async with self.stopping.ends():
+        with self.stopping.waiting():
             await self.state.caller.timing.sleep(seconds)
         self.stopping.check()
 

@@ -103,7 +103,7 @@ class BatchService:
             "metadata": {TAG: tag},
         }
         try:
-            async with self._stop.ends(unless=self._may_be_created):
+            with self._stop.waiting(unless=self._may_be_created):
                 return await self._context.retried(lambda: self._create(body))
         except StoppedError:
             if self._may_be_created():  # it was sent at the same moment
@@ -155,11 +155,11 @@ class BatchService:
 
     async def _free(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Make a call that costs nothing, and may therefore be interrupted at any time."""
-        async with self._stop.ends():
+        with self._stop.waiting():
             return await self._context.retried(attempt)
 
     async def _sleep(self, seconds: float) -> None:
-        async with self._stop.ends():
+        with self._stop.waiting():
             await self._wait(seconds)
 
     def _note_creation(self, progress: RequestProgress) -> None:

@@ -118,10 +118,13 @@ async def test_a_creation_that_is_sent_when_the_run_is_stopped(provider: BatchPr
     async def send(
         request: HTTPRequest, timeouts: Timeouts, watch: Callable[[RequestProgress], object]
     ) -> None:
-        stop.set()
+        def stop_and_start() -> None:
+            stop.set()
+            progress.mark_started()
+
         progress = RequestProgress(request.body, timeouts, FakeTime().timing)
-        progress.mark_started()
         watch(progress)
+        asyncio.get_running_loop().call_soon(stop_and_start)
         await asyncio.Event().wait()
 
     async with client_of(provider) as client:
