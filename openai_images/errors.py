@@ -265,10 +265,7 @@ class PartialResultError(ImagesError):
 
 
 class StoppedBeforeSendError(ImagesError):
-    """The run of many calls was stopped before this request was sent; its call has no outcome if none was sent.
-
-    Not billed. To do: send it again.
-    """
+    """The run was stopped before this request was sent; not billed. To do: send it again."""
 
     safe_to_resend = True
 
