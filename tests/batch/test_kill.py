@@ -40,7 +40,7 @@ async def test_a_batch_that_is_killed_goes_on(tmp_path: Path) -> None:
     stories = await asyncio.gather(
         *(one(tmp_path, number, moment, picture, PROMPTS) for number, moment in enumerate(MOMENTS))
     )
-    assert [story.wrong for story in stories] == [[]] * len(MOMENTS), [story.said for story in stories]
+    assert [story.wrong for story in stories] == [[]] * len(MOMENTS), [story.output for story in stories]
     assert all(story.was_running for story in stories)
     assert any(story.killed.open for story in stories)
     assert any(story.killed.done for story in stories)
