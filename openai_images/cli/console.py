@@ -63,7 +63,11 @@ class ResilientStream:
 
         def write(stream: TextIO) -> None:
             stream.flush()
-            stream.buffer.write(data)
+            rest = memoryview(data)
+            while rest:  # without a buffer (PYTHONUNBUFFERED), a write may take only a part, or nothing
+                if not (count := stream.buffer.write(rest)):
+                    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+                rest = rest[count:]
             stream.buffer.flush()
 
         self._attempt(write)
@@ -117,9 +121,8 @@ def prepare_descriptors() -> None:
         os.close(descriptor)
     for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
         with suppress(OSError, ValueError, AttributeError):
-            os.set_blocking(
-                cast("TextIO", stream).fileno(), True
-            )  # otherwise input is truncated and output lost
+            # Otherwise input is truncated and output lost.
+            os.set_blocking(cast("TextIO", stream).fileno(), True)
 
 
 async def wait_writable(stream: ResilientStream) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, strategies as st
@@ -104,6 +104,34 @@ def test_a_stream_that_fails_is_lost_quietly(error: Exception) -> None:
     stream.flush()
     assert (stream.is_lost, stream.error) == (True, error)
     assert not stream.isatty()
+
+
+class Unbuffered(io.RawIOBase):
+    """What `sys.stdout.buffer` is with PYTHONUNBUFFERED=1: a nearly full disk or a signal ends a write early."""
+
+    def __init__(self, *counts: int | None) -> None:
+        """Writes take so many bytes, and then all."""
+        self._counts = list(counts)
+        self.data = b""
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def write(self, data: Any) -> int | None:  # type: ignore[override]
+        """Take the beginning."""
+        count = self._counts.pop(0) if self._counts else len(data)
+        self.data += bytes(data[: count or 0])
+        return count
+
+
+@pytest.mark.parametrize(("counts", "taken"), [((2, 1), b"abcdef"), ((2, None), b"ab")])
+def test_a_stream_without_a_buffer_gets_all_bytes(counts: tuple[int | None, ...], taken: bytes) -> None:
+    """Or it is lost: the file of an image is removed when its bytes were written."""
+    unbuffered = Unbuffered(*counts)
+    stream = ResilientStream(io.TextIOWrapper(cast("Any", unbuffered), write_through=True))
+    assert stream.write_bytes(b"abcdef") == (taken == b"abcdef")
+    assert unbuffered.data == taken
 
 
 def test_an_absent_stream() -> None:
