@@ -198,7 +198,8 @@ class PictureStore:
 
     async def _remove(self, folder: Path, expired: list[str]) -> None:
         names, self._unremoved = self._unremoved + expired, []
-        self._unremoved += await asyncio.to_thread(_remove_files, folder, names)
+        failed = await asyncio.to_thread(_remove_files, folder, names)
+        self._unremoved += failed  # in a statement without `await`: another request may change it meanwhile
 
     def _forget_oldest(self) -> list[str]:
         """Forget the images that are to be removed, and return their names."""

@@ -143,6 +143,33 @@ async def test_files_that_cannot_be_removed_cost_no_image(
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+async def test_files_that_two_requests_cannot_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are removed later, although the second request comes while the first one waits for the disk."""
+    clock, waiting, end = Clock(), threading.Semaphore(0), threading.Event()
+    store = PictureStore(folder=tmp_path, max_age=60, now=clock)
+    for letter in "ab":
+        await put(store, gif(letter))
+        clock.now += 30
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        waiting.release()
+        end.wait()
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        async with asyncio.TaskGroup() as requests:
+            for _ in range(2):
+                requests.create_task(store.get("x"))
+                await asyncio.to_thread(waiting.acquire)
+                clock.now += 30
+            end.set()
+    await put(store, gif("c"))
+    clock.now += 60
+    await store.get("x")
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_files_are_removed_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow disk does not stall the event loop."""
     store = PictureStore(folder=tmp_path, max_bytes=20)
