@@ -56,7 +56,7 @@ class BatchCommand:
         self._display = make_batch_display(console)
         self._batch: Batch | None = None
         self._engine: DaskEngine | None = None
-        self._has_begun = False
+        self._has_begun = self._is_summarized = False
         self.reporter = BatchReporter(console, job.options.out)
 
     async def run(self) -> int:
@@ -80,7 +80,8 @@ class BatchCommand:
         self._display.end()
         batch, sent = self._batch, False
         if batch is not None and self._has_begun:
-            self._print_summary(batch)
+            if not self._is_summarized:
+                self._print_summary(batch)
             sent = batch.summary.unknown > len(batch.plan.unknown) and not self._options.local
         message = "interrupted" if self._has_begun else "interrupted: nothing was sent"
         message += ": requests that were sent may be billed" if sent else ""
@@ -205,6 +206,7 @@ class BatchCommand:
         if run_summary.warning:
             self._console.print_message(run_summary.warning, "magenta")
         self.reporter.print_record(run_summary.record)
+        self._is_summarized = True
         return run_summary.exit_code
 
 

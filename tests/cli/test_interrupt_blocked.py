@@ -1,5 +1,6 @@
 """Ctrl-C in a command of which a thread never ends, as on a dead network file system: it ends all the same."""
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -112,3 +113,25 @@ def test_an_image_that_is_written_after_the_second(empty_folder: Path) -> None:
         out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (130, "out/images/00001.png\n")
     assert err.startswith("1 of 2 requests done, 1 not started\n")
+
+
+BLOCKED_CLIENT = """
+import asyncio
+from openai_images import ImagesClient
+async def exit(*_):
+    print("blocked", file=sys.stderr, flush=True)
+    await asyncio.Event().wait()
+ImagesClient.__aexit__ = exit
+"""
+
+
+@pytest.mark.usefixtures("server")
+def test_a_batch_whose_client_cannot_be_closed(empty_folder: Path) -> None:
+    """Its summary is printed once."""
+    (empty_folder / "p.txt").write_text("a fox\n")
+    with started("batch", "p.txt", "--out", "out", "--json", before=BLOCKED_CLIENT) as running:
+        wait_for(running.stderr, "blocked")
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=30)
+    assert (running.returncode, err) == (130, "error: interrupted\n")
+    assert [next(iter(json.loads(line))) for line in out.splitlines()] == ["plan", "key", "summary", "error"]
