@@ -108,7 +108,7 @@ def attributes(cls: Any) -> Iterator[Member]:
 
 def _names_of(error: Any) -> set[str]:
     """Return the attributes of an exception of this class, and those of the class itself; methods are elsewhere."""
-    values = {**vars(error), **vars(error(""))}
+    values: dict[str, object] = {**vars(error), **vars(error(""))}
     return {name for name, value in values.items() if not isinstance(value, FunctionType | property)}
 
 
