@@ -229,7 +229,7 @@ class ItemRunner(CallObserver):
                 if not is_unknown:
                     await self._observer.on_not_executed(error)
                 self._run.halt(error)
-                self._observer.on_wait()
+                self._drop_if_not_billed()
             return
         try:
             stored = await self._store_images(verdict.images)
