@@ -71,6 +71,9 @@ class ItemRunner(CallObserver):
             except DownloadError:
                 if not self._work.can_send:
                     raise
+            record = self._run.ledger.get(self._item.key)
+            self._work = self._recorder.work = self._work.without_download(record, self._run.options)
+            self._item = self._work.item
         try:
             result = await self._generate()
         except ImagesError as error:
