@@ -28,7 +28,7 @@ class StopSignal:
     def set(self) -> None:
         """Interrupt all waits, now and later, except those of the calling task. Call it in the loop's thread."""
         self.is_set = True
-        current = asyncio.current_task()
+        current = asyncio.current_task() if self._waits else None
         for timer, (task, must_continue) in tuple(self._waits.items()):
             if task is not current and not must_continue():
                 timer.expire()

@@ -214,14 +214,17 @@ class DaskEngine(ClusterEngine):
         loss = self._loss
         assert loss is not None  # noqa: S101  `start` made it
         while self._watching and not loss.done():  # Dask may swallow a cancellation
+            if self._client.status != "running":
+                loss.set_result(self._lost(f"the client is {self._client.status}"))
+                return
             try:
-                if self._client.status != "running":
-                    raise self._lost(f"the client is {self._client.status}")
                 await self._workers.look()
             except ClusterError as error:
                 loss.set_result(error)
-            except (OSError, TimeoutError) as error:
-                loss.set_result(self._lost(str(error) or f"no response in {ANSWER_SECONDS:.0f} s"))
+            except Exception as error:  # noqa: BLE001  raised by all chunks
+                silent = f"no response in {ANSWER_SECONDS:.0f} s"
+                why = silent if isinstance(error, TimeoutError) else type(error).__name__
+                loss.set_result(self._lost(str(error) or why))
             await self._timing.sleep(_STATUS_INTERVAL)
 
     async def _end_watch(self) -> None:

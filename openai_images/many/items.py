@@ -185,12 +185,12 @@ class RequestReader:
 
     async def read(self, index: int) -> RequestItem | Failed | None:
         """Return the next item, or a `Failed` for an invalid one; None at the end, and after `interrupt`."""
-        self._step = asyncio.timeout(None)
+        step = self._step = asyncio.timeout(None)
         try:
-            async with self._step:
+            async with step:
                 value = await self._next()
         except TimeoutError:
-            if self._step.expired():
+            if step.expired():
                 return None
             raise
         except asyncio.CancelledError as error:
@@ -202,9 +202,10 @@ class RequestReader:
         return None if value is _END else self._parse(index, value)
 
     def interrupt(self) -> None:
-        """Make a waiting `read` return None."""
-        if self._step is not None:
-            self._step.reschedule(asyncio.get_running_loop().time())
+        """Make a waiting `read` return None. Idempotent."""
+        step, self._step = self._step, None
+        if step is not None:
+            step.reschedule(asyncio.get_running_loop().time())
 
     async def aclose(self) -> None:
         """Close the iterator, or a generator that was not started. Idempotent."""

@@ -106,6 +106,50 @@ async def test_it_is_sent_again_when_asked_for(
     assert ran.summary.spent == sum(cost)
 
 
+@pytest.mark.parametrize("economy", [False, True])
+async def test_only_what_is_lacking_is_sent_again(
+    client: ImagesClient, server: LocalImagesServer, out: Path, economy: bool
+) -> None:
+    """The images that were downloaded are kept, and not paid for twice; there is one outcome."""
+    server.script(
+        "download_ok", "download_404", "download_404", "download_404", "download_404", "download_ok"
+    )
+    await run(client, many(1, n=3), out)
+    assert pictures(out) == ["00001-0.png"]
+    ran = await run(client, many(1, n=3), out, retry_unknown=True, economy=economy)
+    [outcome] = ran.outcomes
+    assert isinstance(outcome, Succeeded)
+    assert [image.path for image in outcome.result.images] == [
+        out / "images" / name for name in pictures(out)
+    ]
+    assert pictures(out) == [f"00001-{number}.png" for number in range(3)]
+    sent = server.batch_requests if economy else server.requests[1:]
+    assert [request.json["n"] for request in sent] == [2]
+
+
+async def test_it_is_not_sent_in_economy_after_it_was_fetched(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """It is paid for."""
+    server.script("download_404")
+    await run(client, many(1), out)
+    ran = await run(client, many(1), out, retry_unknown=True, economy=True)
+    assert (ran.done, len(ran.outcomes), len(server.batch_requests)) == (["00001"], 1, 0)
+
+
+async def test_in_economy_its_new_images_count(
+    client: ImagesClient, server: LocalImagesServer, out: Path
+) -> None:
+    """They are in the provider's file, while the old URL still leads nowhere."""
+    server.always("download_404")
+    await run(client, many(1), out)
+    ran = await run(client, many(1), out, retry_unknown=True, economy=True)
+    [outcome] = ran.outcomes
+    assert isinstance(outcome, Succeeded)
+    assert outcome.result.request_id is not None
+    assert (pictures(out), len(server.batch_requests), ran.summary.done) == (["00001.png"], 1, 1)
+
+
 async def test_it_is_fetched_where_that_is_possible(
     client: ImagesClient, server: LocalImagesServer, out: Path
 ) -> None:

@@ -215,6 +215,20 @@ async def test_unknown_stays_unknown_when_it_is_refused(
     assert (last.plan.unknown, last.outcomes, server.posts) == (("00001",), [], 2)
 
 
+@pytest.mark.parametrize("fault", ["quota_429", "status:401"])
+async def test_an_error_of_all_items_after_a_lost_attempt(
+    server: LocalImagesServer, out: Path, fault: str
+) -> None:
+    """The item may have been billed, so it has an outcome, although the batch stops."""
+    server.script("reset_after_body", fault)
+    async with client_of(server, retry=RetryPolicy(retry_unknown=True)) as client:
+        ran = await run(client, many(1), out)
+    assert list(ran.failed) == ["00001"]
+    assert ran.outcomes[0].maybe_billed
+    assert isinstance(ran.error, type(ran.failed["00001"]))
+    assert (ran.summary.unknown, states(out, "00001")) == (1, ["sent", "sent", "unknown"])
+
+
 @pytest.mark.parametrize("fault", ["quota_429", "quota_400"])
 async def test_quota_exhausted_in_the_middle(
     client: ImagesClient, server: LocalImagesServer, out: Path, fault: str

@@ -148,3 +148,27 @@ async def test_workers_that_wait(
         batch.stop()
         assert await asyncio.wait_for(outcomes, 10) == 0
     assert (batch.summary.not_started, batch.summary.unknown) == (3, 0)
+
+
+@pytest.mark.usefixtures("busy")
+@pytest.mark.parametrize("failure", [ValueError("what is that"), ValueError(), TimeoutError()])
+async def test_workers_that_cannot_be_watched(
+    client: ImagesClient,
+    out: Path,
+    dask: Any,
+    clock: Clock,
+    failure: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The batch ends with the reason, whatever it is, as nobody would notice the loss of the scheduler."""
+
+    async def broken() -> None:
+        raise failure
+
+    async with Batch(client, many(3), out, engine=DaskEngine(dask, timing=clock.timing)) as batch:
+        outcomes = asyncio.ensure_future(collect(batch))
+        await asyncio.sleep(0.2)
+        monkeypatch.setattr(dask.scheduler, "ncores", broken)
+        clock.skipped += 3
+        with pytest.raises(ClusterError, match=r"what is that|ValueError|no response in 30 s"):
+            await asyncio.wait_for(outcomes, 5)

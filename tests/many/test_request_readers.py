@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openai_images import GenerateRequest, Outcomes
+from openai_images import GenerateRequest, Outcomes, QuotaExhaustedError
 from tests.helpers.fake_send import Desk, outcomes_of, rest, settle, told
 from tests.helpers.leaks import nothing_left
 
@@ -232,3 +232,30 @@ async def test_one_that_is_both() -> None:
 
     desk = Desk(at_once=True)
     assert await rest(outcomes_of(Both(), desk)) == [(0, "ok")]
+
+
+async def test_stopping_twice_while_a_source_cleans_up() -> None:
+    """The second stop changes nothing, also that of a failure; what is in flight is kept."""
+    desk, cleaned = Desk(), asyncio.Event()
+
+    async def source() -> AsyncIterator[str]:
+        yield "a"
+        yield "b"
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await cleaned.wait()
+
+    async with nothing_left(), outcomes_of(source(), desk, 3) as outcomes:
+        await settle()
+        outcomes.stop()
+        await settle()
+        outcomes.stop()
+        desk.fail(0, QuotaExhaustedError("nothing left", status_code=429))
+        await settle()
+        desk.end(1)
+        cleaned.set()
+        assert told(await anext(outcomes)) == (0, "QuotaExhaustedError")
+        assert told(await anext(outcomes)) == (1, "ok")
+        with pytest.raises(QuotaExhaustedError):
+            await anext(outcomes)

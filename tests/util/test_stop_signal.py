@@ -57,3 +57,11 @@ async def test_other_ends_of_a_block_are_its_own() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def test_outside_of_a_loop() -> None:
+    """There is no wait to end."""
+    signal = StopSignal()
+    signal.set()
+    with pytest.raises(StoppedError):
+        signal.check()

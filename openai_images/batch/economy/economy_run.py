@@ -20,8 +20,14 @@ from openai_images.batch.items.resolved_item import ResolvedItem
 from openai_images.batch.run.item_runner import ItemRunner
 from openai_images.batch.run.run_state import RunState, WorkItem, planned_work
 from openai_images.batch.run.verdicts import stops_batch
-from openai_images.errors import AuthenticationError, ImagesError, QuotaExhaustedError
-from openai_images.many.items import RunOptions, Send
+from openai_images.errors import (
+    AuthenticationError,
+    DownloadError,
+    ImagesError,
+    QuotaExhaustedError,
+    StoppedBeforeSendError,
+)
+from openai_images.many.items import RequestItem, RunOptions, Send
 from openai_images.many.runner import Runner
 from openai_images.models.image import Image
 from openai_images.models.outcomes import CallObserver, Failed, Outcome, Progress, Succeeded
@@ -42,7 +48,9 @@ class EconomyRun(Runner):
         state: RunState,
         make_thumbnails: Callable[[str], Awaitable[None]],
     ) -> None:
-        count = len(state.opened.plan.to_send) + sum(len(b.keys) for b in state.ledger.batches.values())
+        plan = state.opened.plan
+        count = len(set(plan.to_send) - set(plan.to_fetch))
+        count += sum(len(batch.keys) for batch in state.ledger.batches.values())
         super().__init__(requests, send, evolve(options, total=(options.total or 0) + count))
         self.state = state
         self.error: ImagesError | None = None
@@ -96,12 +104,20 @@ class EconomyRun(Runner):
         if key not in self._work:
             item = self._items.get(key) or self._removed(key)
             work = planned_work(self.state.opened, item, self.state.options, can_send=False)
+            if work.remote is not None:  # this run could not download its images
+                work = work.without_download(work.remote, self.state.options)
             self._work[key] = evolve(work, reservation=self.state.submitted.pop(key, None))
         return self._work[key]
 
     def replace(self, work: WorkItem) -> None:
         """Replace an item's work, whose reservation has changed."""
         self._work[work.item.key] = work
+
+    def keys_to_send(self) -> list[str]:
+        """Return the keys of the planned items, without those that this run has downloaded."""
+        plan, ledger = self.state.opened.plan, self.state.ledger
+        ended = {key for key in plan.to_fetch if ledger.get(key).state != "away"}
+        return [key for key in plan.to_send if key not in ended]
 
     def is_to_send(self, key: str) -> bool:
         """Return whether this run sends an item that was not executed: by its plan, or by its options."""
@@ -138,6 +154,15 @@ class EconomyRun(Runner):
     async def record_batch(self, tag: str, step: str, **fields: object) -> None:
         """Write a row about a batch. Raises OSError after it has stopped the run."""
         await self.state.record({"state": "provider_batch", "key": None, "tag": tag, "step": step, **fields})
+
+    async def _call(self, ticket: int, item: RequestItem) -> ImageResult:
+        """Download remote images; without an outcome if that fails and the item is sent."""
+        try:
+            return await super()._call(ticket, item)
+        except DownloadError:
+            if self.is_to_send(item.key):
+                raise StoppedBeforeSendError from None
+            raise
 
     async def _record(self, key: str, answer: ImageResult | ImagesError) -> Outcome:
         work = self.work(key)

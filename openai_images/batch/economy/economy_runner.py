@@ -86,7 +86,7 @@ class EconomyRunner(EconomyRun):
         for batch in list(batches.values()):
             for key in batch.keys:
                 self.start_item(key)
-        submitter.queue.extend(self.state.opened.plan.to_send)
+        submitter.queue.extend(self.keys_to_send())
         for batch in [batch for batch in batches.values() if not batch.id]:
             try:
                 if not await submitter.resolve(batch):

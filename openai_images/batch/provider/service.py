@@ -102,6 +102,7 @@ class BatchService:
             "completion_window": "24h",
             "metadata": {TAG: tag},
         }
+        self._creation = None
         try:
             with self._stop.waiting(unless=self._may_be_created):
                 return await self._context.retried(lambda: self._create(body))

@@ -71,6 +71,9 @@ class ItemRunner(CallObserver):
             except DownloadError:
                 if not self._work.can_send:
                     raise
+            record = self._run.ledger.get(self._item.key)
+            self._work = self._recorder.work = self._work.without_download(record, self._run.options)
+            self._item = self._work.item
         try:
             result = await self._generate()
         except ImagesError as error:
@@ -229,7 +232,7 @@ class ItemRunner(CallObserver):
                 if not is_unknown:
                     await self._observer.on_not_executed(error)
                 self._run.halt(error)
-                self._observer.on_wait()
+                self._drop_if_not_billed()
             return
         try:
             stored = await self._store_images(verdict.images)

@@ -279,6 +279,13 @@ class WorkItem:
         """The number of images when the item is done."""
         return len(self.kept_files) + self.item.image_count
 
+    def without_download(self, record: ItemRecord, options: BatchOptions) -> WorkItem:
+        """Return the work of requesting the images that could not be downloaded; `record` has the others."""
+        kept_files = tuple(file for file in record.files if not file.is_damaged)
+        rest = self.item.rest(len(kept_files), options)
+        work = evolve(self, remote=None)
+        return work if rest is None else evolve(work, item=rest, kept_files=kept_files)
+
 
 def planned_work(opened: OpenBatch, item: ResolvedItem, options: BatchOptions, *, can_send: bool) -> WorkItem:
     """Return the work of an item of an open batch."""

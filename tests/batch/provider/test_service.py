@@ -138,6 +138,20 @@ async def test_a_creation_that_is_sent_when_the_run_is_stopped(provider: BatchPr
     assert provider.calls == []
 
 
+async def test_a_creation_after_another_when_the_run_is_stopped(provider: BatchProvider) -> None:
+    """Only the first batch exists."""
+    stop = StopSignal()
+    async with client_of(provider) as client:
+        endpoint, context = client._calls.connection()  # pyright: ignore[reportPrivateUsage]
+        service = BatchService(endpoint, context, stop)
+        provider.files["file-1"] = b""
+        await service.create("file-1", "/v1/images/generations", "tag")
+        stop.set()
+        with pytest.raises(StoppedError):
+            await service.create("file-1", "/v1/images/generations", "another")
+    assert provider.calls == ["create"]
+
+
 async def test_files_of_the_project(provider: BatchProvider, service: BatchService) -> None:
     """One that is not known is another project's; other failures say nothing."""
     provider.files["file-1"] = b""
