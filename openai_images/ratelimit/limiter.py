@@ -195,10 +195,11 @@ class Limiter:
         What takes longer than `left` is sent anyway: only the server knows, and a 429 costs nothing.
         """
         with self.lock:
-            pause = min(left, self.pacer.pause_left(now))  # none for a call that never waits
-            configured = max(pause, self.pacer.delay(images, now, only_configured=True))
-            delay = self.pacer.delay(images, now)
-            delay = configured if left < delay else delay
+            delay = configured = self.pacer.delay(images, now)
+            if delay > 0:
+                pause = min(left, self.pacer.pause_left(now))  # none for a call that never waits
+                configured = max(pause, self.pacer.delay(images, now, only_configured=True))
+                delay = configured if left < delay else delay
             return (delay, configured) if delay > 0 else self.pacer.acquire(images, now)
 
     def _pause_or_raise(self, waiter: Waiter, left: float, now: float) -> float:
