@@ -110,7 +110,8 @@ class Call(ABC):
     def require_result(self) -> ImageResult:
         """Return the result. Raises RuntimeError if there is none."""
         if (result := self.result) is None:
-            raise RuntimeError("no result yet: iterate the stream to its end, or to its CompletedImage")
+            text = "there is no result yet: iterate the stream to its end, or at least to its CompletedImage"
+            raise RuntimeError(text)
         return result
 
     def raise_error(self) -> None:

@@ -193,7 +193,7 @@ class Worker:
         except asyncio.CancelledError:
             if not self.stop_signal.is_set:
                 raise
-            return self._row(item, self._store.take(item.key), self._run_state.stop_reason.error)
+            return self._row(item, self._store.take(item.key))
         except Exception as error:  # an unexpected error, or one of the storage  # noqa: BLE001
             rows = self._store.take(item.key)
             if not isinstance(error, OSError):
@@ -203,7 +203,7 @@ class Worker:
     async def _run_once(self, item: ItemSpec) -> Row:
         """Run an item unless it is taken. Raises `ItemTakenError` if another worker claims it now, and OSError."""
         if self.stop_signal.is_set:
-            return self._row(item, (), self._run_state.stop_reason.error)
+            return self._row(item)
         taken = await asyncio.to_thread(find_taken, self._storage, item)
         if taken.rows:
             return self._row(item, taken.rows, is_taken=True)
@@ -212,7 +212,7 @@ class Worker:
         try:
             await ItemRunner(self._run_state, item.work, _Observer(self)).run()
         except StoppedBeforeSendError:
-            error = self._run_state.stop_reason.error
+            pass
         except (ImagesError, OSError) as failure:
             error = failure
         finally:
@@ -239,6 +239,7 @@ class Worker:
         is_taken: bool = False,
         message: str = "",
     ) -> Row:
+        """Return the row of an item; without an `error`, that of the run is used."""
         reason = self._run_state.stop_reason
         stops = reason.error is not None  # otherwise the driver has stopped it
         saved = [path for path in reason.saved_elsewhere if Path(path).name.startswith(item.work.stem)]

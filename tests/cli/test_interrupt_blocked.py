@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,21 @@ def blocked(module: str, function: str) -> str:
     return f"import threading\nimport {module}\n{module}.{function} = {call}"
 
 
+def interrupted_twice(running: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a command prints that is blocked, and gets a second Ctrl-C when it asks for it."""
+    wait_for(running.stderr, "blocked")
+    running.send_signal(signal.SIGINT)
+    wait_for(running.stderr, AGAIN)
+    running.send_signal(signal.SIGINT)
+    return running.communicate(timeout=30)
+
+
 def test_an_image_that_cannot_be_read(server: Any, empty_folder: Path) -> None:
     """The first one is explained after two seconds; nothing was sent."""
     (empty_folder / "f.png").touch()
     code = blocked("openai_images.client.open_sources", "_open_path")
     with started("edit", "f.png", "-p", "x", before=code) as running:
-        wait_for(running.stderr, "blocked")
-        running.send_signal(signal.SIGINT)
-        wait_for(running.stderr, AGAIN)
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=30)
+        out, err = interrupted_twice(running)
     assert (running.returncode, out, server.posts) == (130, "", 0)
     assert err == "error: interrupted: nothing was sent\n"
 
@@ -39,11 +45,7 @@ def test_an_image_that_cannot_be_written() -> None:
     """It is paid for, and the command says so."""
     code = blocked("openai_images.client.files", "FileSink.publish")
     with started("generate", "x", before=code) as running:
-        wait_for(running.stderr, "blocked")
-        running.send_signal(signal.SIGINT)
-        wait_for(running.stderr, AGAIN)
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=30)
+        out, err = interrupted_twice(running)
     assert (running.returncode, out) == (130, "")
     assert "may be billed" in err
     assert "Traceback" not in err
@@ -67,11 +69,7 @@ def test_a_batch_that_cannot_write_its_images(empty_folder: Path) -> None:
     (empty_folder / "p.txt").write_text("a fox\nan otter\n")
     code = blocked("openai_images.batch.folder.image_files", "write_file")
     with started("batch", "p.txt", "--out", "out", "--concurrency", "1", before=code) as running:
-        wait_for(running.stderr, "blocked")
-        running.send_signal(signal.SIGINT)
-        wait_for(running.stderr, AGAIN)
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=30)
+        out, err = interrupted_twice(running)
     assert (running.returncode, out) == (130, "")
     assert "0 of 2 requests done, 1 unknown, 1 not started\n" in err
     assert err.endswith("error: interrupted: requests that were sent may be billed\n")

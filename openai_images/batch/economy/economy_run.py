@@ -93,7 +93,6 @@ class EconomyRun(Runner):
         self.changed()
         with self.stopping.waiting():
             await self.state.caller.timing.sleep(seconds)
-        self.stopping.check()
 
     def end_wait(self) -> None:
         """Forget the reason of the last wait."""
