@@ -166,4 +166,5 @@ class Doubt:
         """Wait until this call may be sent, or the run has ended."""
         while not self._settled.is_set():
             self._scheduler.wait(ticket)
+            self.judge()  # it may have counted as the last one in flight
             await self._settled.wait()
